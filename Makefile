@@ -1,0 +1,49 @@
+# Everything runs in .venv, which the first target that needs it makes; python3 (3.11 or later) and make are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+# Two runs share a machine badly: one process, all its cores.
+export PYTHONUNBUFFERED := 1
+
+.PHONY: install demo ablation test test-slow check format proto bench clean
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed; name one with: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv || true
+	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]' || \
+		$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install
+	$(BIN)/python -m trainer demo --output runs/demo
+
+ablation: install
+	$(BIN)/python -m trainer compare demo --study table2 --seeds 3 --output runs/ablation
+
+test: install
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+proto: install
+	$(BIN)/python tools/generate_stubs.py
+
+bench: install
+	$(BIN)/python -m benchmarks.labeler_throughput
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,81 @@
+"""A small drawn data set in Pascal VOC's layout, and the trainer as a process."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Small enough for seconds, large enough that every stage is there: warm-up, views, update, consistency.
+SMALL_RUN = (
+    "--backbone=resnet10t", "--backbone-weights=none", "--image-size=64", "--view-size=64",
+    "--epochs=4", "--warmup-epochs=2", "--learning-rate=1e-3", "--batch-size=16",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def voc_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from trainer.data.scenes import write_demo_dataset
+
+    folder = tmp_path_factory.mktemp("data") / "voc"
+    write_demo_dataset(folder, num_train=64, num_val=24, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def classes_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from trainer.data.drawing.catalogue import CLASS_NAMES
+
+    path = tmp_path_factory.mktemp("classes") / "classes.txt"
+    path.write_text("\n".join(CLASS_NAMES) + "\n")
+    return path
+
+
+StartTrainer = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="session")
+def start_trainer() -> StartTrainer:
+    """start_trainer(*arguments): `python -m trainer` as a process of its own, its output in pipes."""
+
+    def start(*arguments: str | Path) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "trainer", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def run_trainer(start_trainer: StartTrainer) -> Callable[..., tuple[int, str]]:
+    """run_trainer(*arguments): the same to its end; returns the exit code and what it printed."""
+
+    def run(*arguments: str | Path) -> tuple[int, str]:
+        process = start_trainer(*arguments)
+        output, _ = process.communicate(timeout=280)
+        return process.returncode, output
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def small_run() -> list[str]:
+    return list(SMALL_RUN)
+
+
+@pytest.fixture(scope="session")
+def fingerprint() -> Callable[[Path], dict[str, str]]:
+    """fingerprint(run folder): sha256 of every file that a resumed run must reproduce bit for bit."""
+
+    def digests(folder: Path) -> dict[str, str]:
+        files = [*sorted((folder / "labels").glob("*.npy")), folder / "model" / "model.safetensors"]
+        return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+    return digests

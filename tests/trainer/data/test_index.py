@@ -1,0 +1,88 @@
+"""The index of a folder with good and broken files."""
+
+import csv
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from trainer.data.index import Index, build_index
+from trainer.data.sample import ImageSet, Sample
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> ImageSet:
+    """good, turned by EXIF, 16-bit, cut short, empty, no image, no file: in this order."""
+    tmp_path /= "images"
+    tmp_path.mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    Image.fromarray(noise).save(tmp_path / "good.jpg")
+    Image.fromarray(noise).save(tmp_path / "turned.jpg", exif=tags)
+    Image.fromarray(noise[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "good.jpg").read_bytes()[:-500])
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.png").write_text("hello")
+    names = ("good.jpg", "turned.jpg", "deep.png", "cut.jpg", "empty.jpg", "text.png", "gone.jpg")
+    return ImageSet("train", tuple(Sample(name, tmp_path / name) for name in names))
+
+
+def test_index_tells_usable_from_broken(images: ImageSet) -> None:
+    """A truncated file opens without complaint and fails only when decoded, hours later if nobody looks now."""
+    counts: list[int] = []
+    index = build_index(images, workers=2, progress=counts.append)
+    assert index.ok.tolist() == [True, True, True, False, False, False, False]
+    assert index.sizes[:4].tolist() == [[40, 30], [30, 40], [40, 30], [0, 0]]
+    reasons = {row.image_id: row.reason for row in index.failures()}
+    assert "truncated" in reasons["cut.jpg"].lower()
+    assert "empty" in reasons["empty.jpg"]
+    assert "not an image" in reasons["text.png"]
+    assert "No such file" in reasons["gone.jpg"]
+    assert counts == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_rows_hold_the_bytes_facts(images: ImageSet) -> None:
+    """The hash is compared with the labeler's echo: one of other bytes would refuse every label."""
+    good = build_index(images, workers=1, progress=lambda _: None).rows[0]
+    data = images.samples[0].path.read_bytes()
+    assert (good.sha256, good.num_bytes) == (hashlib.sha256(data).digest(), len(data))
+
+
+def test_order_does_not_depend_on_workers(images: ImageSet) -> None:
+    one, four = (build_index(images, workers=workers, progress=lambda _: None) for workers in (1, 4))
+    assert one == four
+    assert [row.image_id for row in one.rows] == [sample.image_id for sample in images.samples]
+
+
+def test_written_index_reads_back(images: ImageSet, tmp_path: Path) -> None:
+    index = build_index(images, workers=1, progress=lambda _: None)
+    index.write(tmp_path / "index.parquet")
+    assert Index.read(tmp_path / "index.parquet") == index
+
+
+def test_parquet_columns_are_the_documented_ones(images: ImageSet, tmp_path: Path) -> None:
+    """Other programs read this file by its column names."""
+    build_index(images, workers=1, progress=lambda _: None).write(tmp_path / "index.parquet")
+    table = pq.read_table(tmp_path / "index.parquet")
+    assert table.column_names == ["image_id", "path", "width", "height", "bytes", "sha256", "status", "reason"]
+    assert table["status"].to_pylist() == ["ok"] * 3 + ["failed"] * 4
+    assert str(table.schema.field("sha256").type) == "fixed_size_binary[32]"
+
+
+def test_failures_as_csv(images: ImageSet, tmp_path: Path) -> None:
+    build_index(images, workers=1, progress=lambda _: None).write_failed_csv(tmp_path / "failed.csv")
+    with (tmp_path / "failed.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image_id"] for row in rows] == ["cut.jpg", "empty.jpg", "text.png", "gone.jpg"]
+    assert all(row["reason"] and row["path"] for row in rows)
+
+
+def test_index_of_no_images(tmp_path: Path) -> None:
+    index = build_index(ImageSet("train", ()), workers=1, progress=lambda _: None)
+    index.write(tmp_path / "index.parquet")
+    assert Index.read(tmp_path / "index.parquet") == index
+    assert index.sizes.shape == (0, 2)

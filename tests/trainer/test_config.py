@@ -1,0 +1,62 @@
+"""Settings: where each value comes from, and what contradicts itself."""
+
+from dataclasses import fields
+
+import pytest
+
+from trainer.config import RunConfig, Settings, resolve
+from trainer.presets import CONSTANTS, DATA_PRESETS
+
+PROMPT = "a photo of the {}"
+
+
+@pytest.mark.parametrize("constants", CONSTANTS)
+@pytest.mark.parametrize("data_format", DATA_PRESETS)
+def test_every_set_of_constants_fills_everything(constants: str, data_format: str) -> None:
+    """Would fail if a set forgot a constant, or named one that does not exist."""
+    settings = resolve(RunConfig(constants=constants), data_format=data_format, num_classes=20, prompt=PROMPT)
+    open_ones = {"classes", "labeler"}
+    assert {f.name for f in fields(Settings) if getattr(settings, f.name) is None} <= open_ones
+    assert set(CONSTANTS[constants]) | set(DATA_PRESETS[data_format]) <= {f.name for f in fields(Settings)}
+
+
+def test_constants_are_the_ones_of_the_paper_and_of_its_code() -> None:
+    """Would fail if a constant drifted: paper section 4.1, and the released script."""
+    paper, official, fixed = (
+        resolve(RunConfig(constants=name), data_format="voc12", num_classes=20, prompt=PROMPT)
+        for name in ("paper", "official", "fixed")
+    )
+    assert (paper.alpha, paper.max_entropy, paper.entropy_unit, paper.mean_views) == (0.4, 0.5, "normalized", 10)
+    assert (paper.backbone, paper.learning_rate, paper.head_learning_rate) == ("resnet101.tv_in1k", 1e-5, 1e-5)
+    assert (official.alpha, official.max_entropy, official.entropy_unit) == (0.2, 2.0, "nats")
+    assert (official.backbone, official.cam_boost, official.box) == ("resnet50.tv_in1k", 3.0, "row_major")
+    assert official.head_learning_rate == pytest.approx(1e-4)
+    assert (fixed.backbone, fixed.box, fixed.empty_views, fixed.stop) == ("resnet101.tv_in1k", "tight", "keep", "fixed")
+    for settings in (paper, official, fixed):
+        assert (settings.epochs, settings.warmup_epochs, settings.batch_size) == (10, 2, 16)
+        assert settings.box_offset * settings.view_size == 80
+        assert settings.floor == 1 / 20
+
+
+def test_the_user_s_word_goes_before_the_data_set_s_and_that_before_the_constants() -> None:
+    """Would fail if a flag were overwritten by a preset."""
+    settings = resolve(RunConfig(alpha=0.0, image_size=224), data_format="demo", num_classes=20, prompt=PROMPT)
+    assert (settings.alpha, settings.image_size) == (0.0, 224)
+    assert settings.batch_size == DATA_PRESETS["demo"]["batch_size"]
+    assert settings.cam_threshold == CONSTANTS["fixed"]["cam_threshold"]
+    assert resolve(RunConfig(prompt="{}!"), data_format="demo", num_classes=2, prompt=PROMPT).prompt == "{}!"
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (RunConfig(epochs=3, warmup_epochs=4), "--warmup-epochs 4"),
+        (RunConfig(alpha=1.5), "--alpha 1.5 must lie between 0 and 1"),
+        (RunConfig(prompt="a photo"), "exactly one {}"),
+        (RunConfig(batch_size=0), "--batch-size 0"),
+    ],
+)
+def test_contradictions(config: RunConfig, says: str) -> None:
+    """Would fail if a setting that makes no sense were found out hours later."""
+    with pytest.raises(ValueError, match=says.replace("{", r"\{")):
+        resolve(config, data_format="demo", num_classes=20, prompt=PROMPT)

@@ -1,0 +1,146 @@
+"""The command line `ccd`, also `python -m trainer`. Heavy imports stay inside the commands, so that --help is instant.
+
+Exit codes: 0 done; 2 wrong use; 3 unusable data; 4 labeler unreachable; 5 done, but some images could not be used.
+"""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+from cyclopts.config import Env, Yaml
+
+from trainer import __version__
+from trainer.config import RunConfig, default_output
+
+WRONG_USE, BAD_DATA, UNREACHABLE, PARTIAL = 2, 3, 4, 5
+
+app = App(
+    name="ccd",
+    version=__version__,
+    help="Train a multi-label image classifier from unlabelled images and a list of class names.",
+    config=Env("CCD_", command=False),
+)
+
+Flags = Annotated[RunConfig, Parameter(name="*")]
+DEFAULTS = RunConfig()
+
+
+@app.command
+def run(data: str, *, output: Path | None = None, config: Flags = DEFAULTS) -> int:
+    """Label the images, train the classifier, evaluate it. The same command goes on where it was interrupted.
+
+    Parameters
+    ----------
+    data
+        A folder of images, `demo` (drawn scenes), or FORMAT:PATH: voc:DIR, voc07:DIR, voc12:DIR.
+    output
+        Folder of the run; runs/NAME by default.
+    """
+    from rich.console import Console
+
+    from trainer.pipeline import run_pipeline
+
+    outcome = run_pipeline(data, output or default_output(data), config, Console())
+    return PARTIAL if outcome.failed else 0
+
+
+@app.command
+def demo(*, output: Path = Path("runs/demo"), config: Flags = DEFAULTS) -> int:
+    """Run the whole method on drawn scenes, and show what each fault of CLIP costs and what the method makes of it."""
+    from rich.console import Console
+
+    from trainer.demo import run_demo
+
+    run_demo(output, config, Console())
+    return 0
+
+
+@app.command
+def compare(
+    data: str,
+    *,
+    study: Literal["table2"] = "table2",
+    seeds: int = 3,
+    output: Path | None = None,
+    config: Flags = DEFAULTS,
+) -> int:
+    """Run every row of a study of the paper over several seeds and print a table. Finished runs are not run again.
+
+    Parameters
+    ----------
+    data
+        As for `run`.
+    study
+        table2: the method's modules, and full supervision.
+    seeds
+        Runs per row, with seeds 0, 1, ...
+    output
+        Folder of the comparison; runs/NAME-STUDY by default.
+    """
+    from rich.console import Console
+
+    from trainer.compare import run_study
+
+    folder = output or default_output(data).with_name(f"{default_output(data).name}-{study}")
+    run_study(data, study, seeds, folder, config, Console())
+    return 0
+
+
+@app.meta.default
+def _with_file(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], config: Path | None = None
+) -> int:
+    """
+    Parameters
+    ----------
+    config
+        YAML file of settings; flags and CCD_* variables go first.
+    """
+    if config is not None:
+        app.config = (Env("CCD_", command=False), Yaml(config, must_exist=True, use_commands_as_keys=False))
+    code = app(tokens, result_action="return_value")
+    return code if isinstance(code, int) else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: runs a command and turns what a user can mend into one line and an exit code.
+
+    `arguments` default to the process's own.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(_guarded(lambda: app.meta(arguments, result_action="return_value")))
+
+
+def _guarded(command: Callable[[], object]) -> int:
+    from clip_labeler import LabelerError
+
+    try:
+        code = command()
+    except LabelerError as error:
+        return _fail(UNREACHABLE, error)
+    except (ValueError, FloatingPointError) as error:
+        from trainer.session import DataError
+
+        return _fail(BAD_DATA if isinstance(error, DataError) else WRONG_USE, error)
+    except KeyboardInterrupt:
+        return _fail(130, "interrupted; the same command goes on from here")
+    return code if isinstance(code, int) else 0
+
+
+def _fail(code: int, reason: object) -> int:
+    print(f"ccd: {reason}", file=sys.stderr)
+    return code
+
+
+def _terminate(signum: int, frame: object) -> None:
+    """SIGTERM unwinds the stack, so that the run's own labeler is stopped."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

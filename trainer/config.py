@@ -1,0 +1,205 @@
+"""One frozen dataclass with every setting of a run, and how open settings are filled.
+
+Precedence: flag > environment (CCD_*) > YAML file > what the data set brings > the named set of constants.
+"""
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from trainer.presets import CONSTANTS, DATA_PRESETS
+
+# More threads than this only wait for each other: batches come from a few at a time.
+MAX_WORKERS = 8
+
+Constants = Literal["fixed", "paper", "official", "paper_literal"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Settings of a run. None: filled by `resolve` from the data set's preset or the named constants."""
+
+    # --- what to learn -------------------------------------------------------------------------------------------
+    classes: str | None = None
+    """Class names: a file (one a line) or a comma-separated list. Benchmarks bring their own."""
+    method: Literal["ccd", "supervised"] = "ccd"
+    """ccd: without labels. supervised: on the data set's targets, the upper bound (same backbone and schedule)."""
+    constants: Constants = "fixed"
+    """Named set of constants: the paper's, its released code's, or the released code's with its faults mended."""
+    difficult: Literal["negative", "ignore", "positive"] = "negative"
+    """Pascal VOC: how a class with only difficult objects counts."""
+    seed: int = 0
+    """Seed of everything random."""
+
+    # --- modules of the method (paper Table 2) -------------------------------------------------------------------
+    update: bool = True
+    """Update the labels from crops around the classifier's activations."""
+    debias: bool = True
+    """Divide CLIP's probabilities by its class bias."""
+    consistency: bool = True
+    """Consistency loss between weakly and strongly augmented images, after warm-up."""
+
+    # --- labeler -------------------------------------------------------------------------------------------------
+    labeler: str | None = None
+    """HOST:PORT of a running labeler. None: start one for this run and stop it afterwards."""
+    labeler_wait: float = 1800.0
+    """Seconds that a labeler may be out of reach before the run gives up (at most 60 before its first answer)."""
+    clip: str | None = None
+    """CLIP of the labeler that the run starts: `demo` (bundled, knows drawings only) or an open_clip model name."""
+    clip_weights: str | None = None
+    """Its weights: an open_clip tag or a file."""
+    clip_device: str = "auto"
+    """Its device: auto, cpu, cuda, cuda:1."""
+    prompt: str | None = None
+    """Prompt with {} for the class name."""
+    view_size: int | None = None
+    """Side of the views that CLIP sees, in pixels; also the classifier's input when CAMs are made."""
+    profile: Literal["paper", "bucketed", "model"] | None = None
+    """How views become CLIP's input: exact sizes, sides snapped to the network's stride, or open_clip's own."""
+    clip_normalization: Literal["model", "imagenet"] | None = None
+    """Pixel mean and deviation that CLIP sees: its own, or ImageNet's as in the released code."""
+
+    # --- pseudo-labels -------------------------------------------------------------------------------------------
+    max_entropy: float | None = None
+    """Images above this entropy do not count for the class bias."""
+    entropy_unit: Literal["nats", "normalized"] | None = None
+    """Unit of it: natural logarithm, or divided by ln(classes)."""
+    floor: float | None = None
+    """Lower limit of a probability before debiasing. None: 1 / classes."""
+    alpha: float | None = None
+    """Weight of the initial label in the update (eq. 7)."""
+    views: Literal["search", "mean", "fixed"] | None = None
+    """Threshold over which a class gets a view: searched upwards as in the released code, the one that gives
+    `mean_views` views per image, or `view_threshold` itself."""
+    mean_views: float | None = None
+    """Views per image: the target of `mean`, the lower end of the band (n, n + 2) of `search`."""
+    view_threshold: float | None = None
+    """Threshold of `fixed`, start of `search`."""
+    cam_boost: float | None = None
+    """Factor on positive activations before pooling (BoostLU); 1 is none."""
+    cam_threshold: float | None = None
+    """Part of a CAM's range above which a cell belongs to the box."""
+    box: Literal["tight", "row_major"] | None = None
+    """Box around all cells over the threshold, or between the first and the last in row order (released code)."""
+    box_offset: float | None = None
+    """Widening of a box on each side, as a fraction of the view."""
+    empty_views: Literal["keep", "floor"] | None = None
+    """An image without a view: keep its initial label, or blend it with the floor (released code)."""
+
+    # --- classifier ----------------------------------------------------------------------------------------------
+    backbone: str | None = None
+    """timm model name, `local-dir:FOLDER`, or `demo` (bundled, pre-trained on drawings)."""
+    backbone_weights: str | None = None
+    """imagenet (downloaded by timm), none (random), or a file of weights."""
+    image_size: int | None = None
+    """Side of the classifier's input, in pixels."""
+    epochs: int | None = None
+    """Epochs, warm-up included."""
+    warmup_epochs: int | None = None
+    """Epochs on the initial labels."""
+    batch_size: int | None = None
+    """Images per step."""
+    learning_rate: float | None = None
+    """Adam's rate for the backbone."""
+    head_learning_rate: float | None = None
+    """Adam's rate for the head. None: learning_rate times the constants' factor."""
+    head_multiplier: float | None = None
+    """The head's rate over the backbone's."""
+    consistency_weight: float | None = None
+    """Weight beta of the consistency loss (eq. 8)."""
+    uncertain_weight: float | None = None
+    """Weight of images over the entropy gate in the label loss; 1 weighs all alike (released code's loss_coeff)."""
+    stop: Literal["fixed", "paper", "official"] | None = None
+    """Which label-free stopping rule picks the weights."""
+    halt: bool | None = None
+    """End training when the rule fires."""
+
+    # --- machine -------------------------------------------------------------------------------------------------
+    device: str = "auto"
+    """Device of the classifier: auto, cpu, cuda, cuda:1."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 autocast on CUDA, float32 elsewhere."""
+    workers: int | None = None
+    """Threads that load images. None: the number of cores, at most 8."""
+    export_cams: bool = False
+    """Keep the activation maps of all views under cams/."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(RunConfig):
+    """A `RunConfig` in which nothing is open any more."""
+
+    clip: str
+    clip_weights: str
+    prompt: str
+    view_size: int
+    profile: Literal["paper", "bucketed", "model"]
+    clip_normalization: Literal["model", "imagenet"]
+    max_entropy: float
+    entropy_unit: Literal["nats", "normalized"]
+    floor: float
+    alpha: float
+    views: Literal["search", "mean", "fixed"]
+    mean_views: float
+    view_threshold: float
+    cam_boost: float
+    cam_threshold: float
+    box: Literal["tight", "row_major"]
+    box_offset: float
+    empty_views: Literal["keep", "floor"]
+    backbone: str
+    backbone_weights: str
+    image_size: int
+    epochs: int
+    warmup_epochs: int
+    batch_size: int
+    learning_rate: float
+    head_learning_rate: float
+    head_multiplier: float
+    consistency_weight: float
+    uncertain_weight: float
+    stop: Literal["fixed", "paper", "official"]
+    halt: bool
+    workers: int
+
+
+def resolve(config: RunConfig, *, data_format: str, num_classes: int, prompt: str) -> Settings:
+    """Fills every open setting: the command line's first, then the data set's (its prompt too), then the constants'.
+
+    Raises ValueError when settings contradict each other.
+    """
+    values = CONSTANTS[config.constants] | DATA_PRESETS.get(data_format, {}) | {"prompt": prompt}
+    values |= {"floor": 1 / num_classes, "workers": min(os.cpu_count() or 1, MAX_WORKERS)}
+    values |= {f.name: value for f in fields(config) if (value := getattr(config, f.name)) is not None}
+    values.setdefault("head_learning_rate", values["learning_rate"] * values["head_multiplier"])
+    settings = Settings(**values)
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    if not 0 <= settings.warmup_epochs <= settings.epochs:
+        raise ValueError(
+            f"--warmup-epochs {settings.warmup_epochs} must lie between 0 and --epochs {settings.epochs}, "
+            "which counts them too"
+        )
+    if settings.prompt.count("{}") != 1:
+        raise ValueError(f"--prompt {settings.prompt!r} must contain exactly one {{}} for the class name")
+    for name, low, high in RANGES:
+        value = getattr(settings, name)
+        if not low <= value <= high:
+            raise ValueError(f"--{name.replace('_', '-')} {value} must lie between {low} and {high}")
+
+
+RANGES: tuple[tuple[str, float, float], ...] = (
+    ("alpha", 0, 1), ("floor", 0, 1), ("cam_threshold", 0, 1), ("box_offset", 0, 1), ("view_threshold", 0, 1),
+    ("uncertain_weight", 0, 1), ("max_entropy", 0, float("inf")), ("consistency_weight", 0, float("inf")),
+    ("learning_rate", 0, float("inf")), ("image_size", 32, 4096), ("view_size", 32, 4096), ("epochs", 1, 10_000),
+    ("batch_size", 1, 65_536),
+)  # fmt: skip
+
+
+def default_output(data: str) -> Path:
+    """runs/NAME, where NAME is what the data set would be called."""
+    return Path("runs") / (Path(data.rpartition(":")[2]).name or "run")

@@ -1,0 +1,185 @@
+"""The only file that talks to the labeler: whole images and crops go out, raw probability rows come back to disk.
+
+All of CLIP's mathematics is the labeler's; this file moves images and rows. Shapes: N images, V views, C classes.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from clip_labeler import (
+    BiasEstimate,
+    BoxedImage,
+    Calibration,
+    EntropyGate,
+    Image,
+    LabelerClient,
+    Preprocessing,
+    Vocabulary,
+)
+from trainer.config import Settings
+from trainer.data.sample import Sample
+from trainer.labeler_process import LabelerProcess
+from trainer.progress import Advance
+from trainer.pseudo_labels import RowStore
+
+log = logging.getLogger(__name__)
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An image that the labeler could not score, and why."""
+
+    image_id: str
+    reason: str
+
+
+class Labeler:
+    """A connection that is made when it is first needed, to the given labeler or to one started for this run.
+
+    Raises ValueError when an own labeler does not start, and clip_labeler's LabelerError when one cannot be reached.
+    """
+
+    def __init__(self, config: Settings, class_names: Sequence[str]) -> None:
+        self._config = config
+        self._class_names = class_names
+        self._process: LabelerProcess | None = None
+        self._client: LabelerClient | None = None
+        self._vocabulary: Vocabulary | None = None
+
+    @property
+    def client(self) -> LabelerClient:
+        if self._client is None:
+            address = self._config.labeler
+            if address is None:
+                self._process = LabelerProcess(own_labeler_flags(self._config))
+                address = self._process.address
+            self._client = LabelerClient(address, max_wait=self._config.labeler_wait)
+        return self._client
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        if self._vocabulary is None:
+            self._vocabulary = self.client.create_vocabulary(self._class_names, [self._config.prompt])
+        return self._vocabulary
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        config = self._config
+        return Preprocessing(config.profile, config.view_size, config.clip_normalization)
+
+    def check(self, before: dict[str, str] | None) -> dict[str, str]:
+        """Which CLIP answers, for the run's records. Raises ValueError when another one answered `before`."""
+        info = self.client.server_info()
+        if before and before["weights_sha256"] != info.weights_sha256:
+            raise ValueError(
+                f"the labeler serves {info.model_name} with other weights than this run began with "
+                f"({before['model']}): labels of two models must not mix; choose another --output"
+            )
+        return {"model": info.model_name, "weights_sha256": info.weights_sha256, "dtype": info.dtype}
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        if self._process is not None:
+            self._process.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def own_labeler_flags(config: Settings) -> list[str]:
+    """Flags of the labeler that a run starts for itself: reproducible, so that a resumed run gets the same bits."""
+    flags = ["--model", config.clip, "--device", config.clip_device, "--reproducible"]
+    return flags + (["--pretrained", config.clip_weights] if config.clip_weights else [])
+
+
+def score_images(
+    labeler: Labeler, samples: Sequence[Sample], hashes: Sequence[bytes], store: RowStore, *, advance: Advance
+) -> list[Rejected]:
+    """Global view: asks for the rows that the store does not have, (N, C) raw probabilities in [0, 1].
+
+    `hashes` are the sha256 digests of the images' bytes as they were indexed. Returns the images that the labeler
+    rejected; their rows stay empty.
+    """
+    wanted = store.missing()
+    advance(len(samples) - len(wanted))
+
+    def images() -> Iterator[Image]:
+        for row in wanted:
+            yield Image(str(row), _read(samples[row].path, hashes[row]))
+
+    rejected = []
+    results = labeler.client.score_images(labeler.vocabulary, images(), preprocessing=labeler.preprocessing)
+    for result in results:
+        row = int(result.id)
+        if result.error is None:
+            store.put(row, result.scores)
+        else:
+            rejected.append(Rejected(samples[row].image_id, f"labeler: {result.error.message}"))
+        advance(1)
+    store.flush()
+    return sorted(rejected, key=lambda item: item.image_id)
+
+
+def score_views(
+    labeler: Labeler,
+    samples: Sequence[Sample],
+    hashes: Sequence[bytes],
+    boxes_of_image: Mapping[int, npt.NDArray[np.int32]],
+    rows_of_image: Mapping[int, npt.NDArray[np.int64]],
+    store: RowStore,
+    *,
+    advance: Advance,
+) -> None:
+    """Local views: (V, C) raw probabilities, one row per box; an image crosses the wire once for all its boxes.
+
+    `boxes_of_image[i]` is (k, 4), x0 y0 x1 y1, half-open, original pixels of image i; `rows_of_image[i]` its k rows
+    in the store. Raises ValueError when the labeler cannot score a view of an image that it scored before.
+    """
+    missing = store.missing()
+    wanted = [image for image, rows in rows_of_image.items() if np.isin(rows, missing).any()]
+    advance(len(rows_of_image) - len(wanted))
+
+    def items() -> Iterator[BoxedImage]:
+        for image in wanted:
+            yield BoxedImage(str(image), _read(samples[image].path, hashes[image]), boxes_of_image[image])
+
+    for result in labeler.client.score_crops(labeler.vocabulary, items(), preprocessing=labeler.preprocessing):
+        image = int(result.id)
+        for row, scores in zip(rows_of_image[image], result.scores, strict=True):
+            store.put(int(row), scores)
+        advance(1)
+    store.flush()
+
+
+def estimate_bias(labeler: Labeler, probs: FloatArray, gate: EntropyGate) -> BiasEstimate:
+    """Class bias (paper section 3.3) of raw probabilities (N, C), from the rows that pass the gate."""
+    return labeler.client.estimate_bias(probs, gate=gate)
+
+
+def debias(labeler: Labeler, probs: FloatArray, bias: FloatArray, *, floor: float, clamp: bool) -> FloatArray:
+    """Labels max(p, floor) / bias of raw probabilities (N, C), limited to 1 with `clamp`."""
+    return labeler.client.apply_bias(probs, Calibration(bias, floor, clamp))
+
+
+def _read(path: Path, digest: bytes) -> bytes:
+    """The file's bytes, which must be the ones that were indexed: a label must not meet another image."""
+    content = path.read_bytes()
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError(f"{path} has changed since the run began; start again with another --output")
+    return content

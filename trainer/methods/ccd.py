@@ -1,0 +1,134 @@
+"""Classifier-guided CLIP Distillation: debiased CLIP labels, then labels improved by crops that the classifier chose.
+
+Every array that is written can be recomputed from the one before it; each is written once. Shapes: N images, V views,
+C classes.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from clip_labeler import EntropyGate
+from trainer import labeling
+from trainer.files import read_json, write_json
+from trainer.labeling import Labeler
+from trainer.model import CamClassifier
+from trainer.progress import track
+from trainer.pseudo_labels import RowStore, load_rows, max_over_views, save_rows, update_labels
+from trainer.session import Run
+from trainer.view_selection import Views, select_views
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def initial_labels(run: Run, labeler: Labeler) -> FloatArray:
+    """CLIP's labels of whole images (eq. 1-3), debiased (section 3.3): (N, C) in [0, 1].
+
+    Writes labels/initial_raw.npy, bias.json, initial.npy.
+    """
+    if run.folder.done("initial_labels"):
+        return load_rows(run.folder.path("labels/initial.npy"))
+    with run.folder.stage("initial_labels"):
+        run.folder.note("labeler", **labeler.check(run.folder.state.get("labeler")))
+        raw = _score_images(run, labeler)
+        _write_bias(run, labeler, raw)
+        labels = calibrated(run, labeler, raw)
+        save_rows(run.folder.path("labels/initial.npy"), labels)
+    return labels
+
+
+def updated_labels(run: Run, labeler: Labeler, model: CamClassifier) -> FloatArray:
+    """Blend of the initial labels and those of crops around the warmed-up classifier's activations (eq. 4-7).
+
+    Writes labels/views.parquet, views.npy, local.npy, final.npy. Without the update: the initial labels.
+    """
+    initial = initial_labels(run, labeler)
+    if not run.config.update:
+        return initial
+    if run.folder.done("label_update"):
+        return load_rows(run.folder.path("labels/final.npy"))
+    if not run.folder.done("views"):
+        with run.folder.stage("views"):
+            select_views(run, model, usable=np.asarray(np.isfinite(initial).all(axis=1)))
+    views = Views.read(run.folder.path("labels/views.parquet"))
+    with run.folder.stage("label_update"):
+        run.folder.note("labeler", **labeler.check(run.folder.state.get("labeler")))
+        local_raw = max_over_views(_score_views(run, labeler, views), views.image, num_images=len(run.train))
+        save_rows(run.folder.path("labels/local.npy"), local_raw)
+        final = _blend(run, labeler, initial, local_raw)
+        save_rows(run.folder.path("labels/final.npy"), final)
+    return final
+
+
+def quality_scores(run: Run) -> tuple[FloatArray, FloatArray]:
+    """Scores (N, C) of the initial and the final labels before floor and clamp, whose ties would hide their ranking.
+
+    The final ones equal the initial ones for images without a view and for runs without the update.
+    """
+    raw = load_rows(run.folder.path("labels/initial_raw.npy"))
+    local_path = run.folder.path("labels/local.npy")
+    if not local_path.exists():
+        return raw, raw
+    local = load_rows(local_path)
+    bias = bias_of(run) if run.config.debias else np.float32(1)
+    blend = (run.config.alpha * raw + (1 - run.config.alpha) * local) / bias
+    return raw, np.where(np.isfinite(local), blend, raw / bias)
+
+
+def bias_of(run: Run) -> FloatArray:
+    """(C,) float32 in (0, 1]: the class bias that this run measured."""
+    return np.array(read_json(run.folder.path("labels/bias.json"))["bias"], np.float32)
+
+
+def calibrated(run: Run, labeler: Labeler, probs: FloatArray, *, clamp: bool = True) -> FloatArray:
+    """Labels of raw probabilities: debiased, or as they are without debiasing. Rows of NaN stay NaN."""
+    labels = probs.copy()
+    known = np.isfinite(probs).all(axis=1)
+    if run.config.debias:
+        labels[known] = labeling.debias(labeler, probs[known], bias_of(run), floor=run.config.floor, clamp=clamp)
+    return labels
+
+
+def _score_images(run: Run, labeler: Labeler) -> FloatArray:
+    path = run.folder.path("labels/initial_raw.npy")
+    store = RowStore(path, rows=len(run.train), columns=run.num_classes)
+    with track(run.console, "labelling images", len(run.train)) as advance:
+        rejected = labeling.score_images(labeler, run.train.samples, run.hashes, store, advance=advance)
+    run.folder.note("initial_labels", rejected=[[item.image_id, item.reason] for item in rejected])
+    return store.rows()
+
+
+def _write_bias(run: Run, labeler: Labeler, raw: FloatArray) -> None:
+    gate = EntropyGate(run.config.max_entropy, run.config.entropy_unit)
+    estimate = labeling.estimate_bias(labeler, raw[np.isfinite(raw).all(axis=1)], gate)
+    facts = {
+        "classes": list(run.class_names),
+        "bias": [float(value) for value in estimate.bias],
+        "counts": [int(value) for value in estimate.counts],
+        "images": int(estimate.num_rows),
+        "max_entropy": run.config.max_entropy,
+        "entropy_unit": run.config.entropy_unit,
+    }
+    write_json(run.folder.path("labels/bias.json"), facts)
+
+
+def _score_views(run: Run, labeler: Labeler, views: Views) -> FloatArray:
+    path = run.folder.path("labels/views.npy")
+    store = RowStore(path, rows=len(views), columns=run.num_classes)
+    rows_of_image = views.rows_of_image()
+    boxes_of_image = {image: views.boxes[rows] for image, rows in rows_of_image.items()}
+    with track(run.console, "labelling crops", len(rows_of_image)) as advance:
+        labeling.score_views(
+            labeler, run.train.samples, run.hashes, boxes_of_image, rows_of_image, store, advance=advance
+        )
+    return store.rows()
+
+
+def _blend(run: Run, labeler: Labeler, initial: FloatArray, local_raw: FloatArray) -> FloatArray:
+    """Eq. 7. Debiasing rises with p, so debiasing the maximum over views equals the maximum of debiased views."""
+    floor = run.config.floor / bias_of(run) if run.config.debias else np.zeros(run.num_classes, np.float32)
+    return update_labels(
+        initial,
+        calibrated(run, labeler, local_raw, clamp=False),
+        alpha=run.config.alpha,
+        empty=floor if run.config.empty_views == "floor" else None,
+    )

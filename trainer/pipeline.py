@@ -1,0 +1,108 @@
+"""A whole run: labels, warm-up, better labels, training, evaluation. Finished stages are skipped."""
+
+import csv
+import io
+import json
+import logging
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from trainer import __version__
+from trainer.config import RunConfig
+from trainer.export import export_labels, export_model
+from trainer.files import write_atomically, write_json
+from trainer.labeling import Labeler
+from trainer.methods import METHODS
+from trainer.session import Run, open_run
+from trainer.summary import print_summary, summarise
+from trainer.training import Training
+
+log = logging.getLogger(__name__)
+
+BUNDLED_WARNING = (
+    "the bundled demo CLIP has only ever seen drawings. For photographs add, for instance, "
+    "--clip ViT-L-14-336-quickgelu --clip-weights openai --view-size 336 --backbone resnet50.tv_in1k --image-size 448"
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. `failed` lists (image id, reason) of the images that could not be used."""
+
+    summary: dict[str, Any]
+    failed: tuple[tuple[str, str], ...]
+
+
+def run_pipeline(data: str, output: Path, config: RunConfig, console: Console) -> Outcome:
+    """Runs, or goes on with, the run in `output`.
+
+    Raises session.DataError for unusable data, ValueError for unusable settings, clip_labeler.LabelerError when the
+    labeler cannot be reached or breaks the contract.
+    """
+    run = open_run(data, output, config, console)
+    try:
+        with Labeler(run.config, run.class_names) as labeler:
+            return _stages(run, labeler)
+    finally:
+        run.folder.close()
+
+
+def _stages(run: Run, labeler: Labeler) -> Outcome:
+    _introduce(run)
+    config, method = run.config, METHODS[run.config.method]
+    training = Training(run)
+    training.train_until(config.warmup_epochs, lambda: method.initial_labels(run, labeler), stage="warmup")
+    training.train_until(config.epochs, lambda: method.updated_labels(run, labeler, training.model), stage="training")
+    with run.folder.stage("evaluation"):
+        summary = summarise(run, training)
+        export_labels(run)
+        export_model(run, training)
+    failed = _write_failed(run)
+    print_summary(run, summary, run.console)
+    return Outcome(summary, failed)
+
+
+def _introduce(run: Run) -> None:
+    """The first lines of a run, and the files that tell later how it came about."""
+    config = run.config
+    clip = config.labeler or f"own labeler with {config.clip}"
+    run.console.print(
+        f"{len(run.train)} images, {run.num_classes} classes; CLIP: {clip}; classifier: {config.backbone} at "
+        f"{config.image_size} px on {run.machine.device}; results in {run.folder.root}",
+        highlight=False,
+    )
+    for image_id, reason in run.failed:
+        run.console.print(f"left out {image_id}: {reason}", style="yellow", markup=False, highlight=False)
+    if run.data != "demo" and config.labeler is None and config.clip == "demo" and config.method == "ccd":
+        run.console.print(f"note: {BUNDLED_WARNING}", style="yellow", highlight=False)
+    packages = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow", "grpcio", "protobuf")
+    environment = {name: version(name) for name in packages} | {
+        "ccd": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": str(run.machine.device),
+    }
+    write_json(run.folder.path("environment.json"), environment)
+
+
+def _write_failed(run: Run) -> tuple[tuple[str, str], ...]:
+    """failed.csv: every image that could not be used, and why; each once."""
+    rejected = run.folder.state.get("initial_labels", {}).get("rejected", [])
+    failed = (*run.failed, *((image_id, reason) for image_id, reason in rejected))
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["image_id", "reason"])
+    writer.writerows(failed)
+    write_atomically(run.folder.path("failed.csv"), text.getvalue().encode())
+    return failed
+
+
+def read_summary(output: Path) -> dict[str, Any]:
+    """summary.json of a finished run."""
+    summary: dict[str, Any] = json.loads((output / "summary.json").read_text())
+    return summary

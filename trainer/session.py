@@ -1,0 +1,132 @@
+"""What all stages of a run share: settings, folder, usable images, machine. Made once, at the start, by `open_run`."""
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+
+from trainer.config import RunConfig, Settings, resolve
+from trainer.data.formats import open_data
+from trainer.data.index import Index, build_index
+from trainer.data.pixel_cache import PixelCache
+from trainer.data.sample import ImageSet
+from trainer.engine import Machine
+from trainer.progress import track
+from trainer.run_folder import RunFolder
+
+# Settings that say where and how fast, not what: a run may go on with others.
+PLACES = ("labeler", "labeler_wait", "device", "clip_device", "workers")
+
+
+class DataError(ValueError):
+    """The data set cannot be used as it is."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, opened. Arrays of N rows follow `train`, the training images that could be decoded."""
+
+    data: str
+    config: Settings
+    folder: RunFolder
+    console: Console
+    machine: Machine
+    cache: PixelCache
+    class_names: tuple[str, ...]
+    train: ImageSet
+    hashes: tuple[bytes, ...]
+    sizes: npt.NDArray[np.int32]
+    validation: ImageSet | None
+    failed: tuple[tuple[str, str], ...]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+
+def cache_folder() -> Path:
+    """Where generated data are kept between runs: $CCD_CACHE, else the user's cache folder."""
+    return Path(os.environ.get("CCD_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ccd")
+
+
+def open_run(data: str, output: Path, config: RunConfig, console: Console) -> Run:
+    """Reads the data set, fills the settings, ties the folder to them, and looks at every image once.
+
+    Raises DataError for data that cannot be used, ValueError for settings that contradict each other or the folder.
+    """
+    try:
+        splits = open_data(data, classes=config.classes, difficult=config.difficult, cache=cache_folder())
+    except (ValueError, OSError) as error:
+        raise DataError(str(error)) from error
+    settings = resolve(config, data_format=data_format(data), num_classes=len(splits.class_names), prompt=splits.prompt)
+    folder = RunFolder(output)
+    folder.bind(_identity(data, splits.class_names, settings))
+    train, index = _usable(splits.train, folder.path("index.parquet"), settings.workers, console)
+    validation, failed = None, [(row.image_id, row.reason) for row in index.failures()]
+    if splits.validation is not None:
+        validation, other = _usable(
+            splits.validation, folder.path("index_validation.parquet"), settings.workers, console
+        )
+        failed += [(row.image_id, row.reason) for row in other.failures()]
+    good = index.ok
+    return Run(
+        data=data,
+        config=settings,
+        folder=folder,
+        console=console,
+        machine=Machine.choose(settings),
+        cache=PixelCache(),
+        class_names=splits.class_names,
+        train=train,
+        hashes=tuple(row.sha256 or b"" for row in index.rows if not row.reason),
+        sizes=index.sizes[good],
+        validation=validation,
+        failed=tuple(failed),
+    )
+
+
+def data_format(data: str) -> str:
+    """`demo`, `folder`, or what stands before the colon of FORMAT:PATH."""
+    if data == "demo":
+        return data
+    return data.partition(":")[0] if ":" in data and not Path(data).is_dir() else "folder"
+
+
+def _identity(data: str, class_names: tuple[str, ...], settings: Settings) -> dict[str, Any]:
+    """What makes two runs the same run."""
+    values = {name: value for name, value in asdict(settings).items() if name not in PLACES}
+    return {"data": data, **values, "classes": list(class_names)}
+
+
+def _usable(images: ImageSet, path: Path, workers: int, console: Console) -> tuple[ImageSet, Index]:
+    """The images that can be decoded, by an index that is made once per run."""
+    if not path.exists():
+        with track(console, f"checking {images.name} images", len(images)) as advance:
+            build_index(images, workers=workers, progress=_differences(advance)).write(path)
+    index = Index.read(path)
+    if [row.image_id for row in index.rows] != [sample.image_id for sample in images.samples]:
+        raise DataError(
+            f"images were added to or removed from {images.name} since the run began; choose another --output"
+        )
+    good = np.flatnonzero(index.ok)
+    if len(good) == 0:
+        first = index.failures()[0]
+        raise DataError(f"no {images.name} image can be used, {first.image_id} for instance: {first.reason}")
+    return images.subset(good), index
+
+
+def _differences(advance: Callable[[int], None]) -> Callable[[int], None]:
+    """Turns "so many are done so far" into "so many more are done"."""
+    before = 0
+
+    def progress(done: int) -> None:
+        nonlocal before
+        advance(done - before)
+        before = done
+
+    return progress

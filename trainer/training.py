@@ -1,0 +1,173 @@
+"""Trains the classifier epoch by epoch, so that it can be killed anywhere and goes on with the same bits."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from trainer.checkpoint import load_training, read_tensors, save_training, write_tensors
+from trainer.data.loader import EvaluationBatches, TrainingBatches
+from trainer.early_stopping import pseudo_label_map, stop_epoch
+from trainer.engine import EpochResult, predict_logits, train_one_epoch
+from trainer.files import write_atomically
+from trainer.losses import entropy_weights
+from trainer.metrics import mean_average_precision
+from trainer.model import CamClassifier, create_backbone, normalization
+from trainer.progress import track
+from trainer.session import Run
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass
+class History:
+    """What is known after each epoch; the whole loop state besides weights and optimiser."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    stop_epoch: int | None = None
+    """The epoch whose weights the label-free rule keeps; None while it has not fired."""
+
+    @property
+    def epochs(self) -> int:
+        return len(self.rows)
+
+    def column(self, name: str) -> list[float]:
+        return [row[name] for row in self.rows]
+
+
+class Training:
+    """A classifier in training: made from the seed or from the last checkpoint, advanced by `train_until`."""
+
+    def __init__(self, run: Run) -> None:
+        config = run.config
+        torch.manual_seed(config.seed)
+        backbone = create_backbone(config.backbone, weights=config.backbone_weights)
+        self.run = run
+        self.model = CamClassifier(backbone, num_classes=run.num_classes, boost=config.cam_boost)
+        self.model.to(run.machine.device).to(memory_format=torch.channels_last)
+        self._optimizer = torch.optim.Adam(
+            [
+                {"params": list(backbone.parameters()), "lr": config.learning_rate},
+                {"params": list(self.model.head.parameters()), "lr": config.head_learning_rate},
+            ]
+        )
+        self._checkpoints = run.folder.path("checkpoints/last.safetensors").parent
+        state = load_training(self._checkpoints, self.model, self._optimizer)
+        self.history = History(**state) if state else History()
+
+    def train_until(self, epoch: int, labels: Callable[[], FloatArray], *, stage: str) -> None:
+        """Trains up to `epoch` (exclusive) on labels (N, C) in [0, 1]; rows of NaN are left out.
+
+        Writes a checkpoint and a line of metrics after each epoch. Ends early where the stop rule fires and the
+        constants say so. Labels are asked for only when an epoch is left to train, and their time is not the stage's.
+        """
+        if self.history.epochs >= epoch or self._halted():
+            return
+        labels_NC = labels()
+        used = np.flatnonzero(np.isfinite(labels_NC).all(axis=1))
+        with self.run.folder.stage(stage):
+            while self.history.epochs < epoch and not self._halted():
+                self._one_epoch(self.history.epochs, used, labels_NC[used])
+
+    def _one_epoch(self, epoch: int, used: npt.NDArray[np.int64], labels: FloatArray) -> None:
+        config = self.run.config
+        after_warmup = epoch >= config.warmup_epochs
+        beta = config.consistency_weight if config.consistency and after_warmup and config.method == "ccd" else 0.0
+        torch.manual_seed(np.random.SeedSequence([config.seed, 1, epoch]).generate_state(1)[0])  # drop-path and dropout
+        with track(self.run.console, f"training {epoch + 1}/{config.epochs}", len(used)) as advance:
+            result = train_one_epoch(
+                self.model,
+                self._training_batches(used, two_views=beta > 0).epoch(epoch),
+                self._optimizer,
+                self.run.machine,
+                labels=labels,
+                image_weights=self._image_weights(used) if after_warmup else None,
+                beta=beta,
+                advance=advance,
+            )
+        self._record(epoch, result, labels)
+        self._save(epoch)
+
+    def _record(self, epoch: int, result: EpochResult, labels: FloatArray) -> None:
+        row = {
+            "epoch": epoch,
+            "label_loss": result.label_loss,
+            "consistency_loss": result.consistency_loss,
+            "map_against_labels": pseudo_label_map(result.probs, labels),
+            "validation_map": self._validation_map(),
+        }
+        self.history.rows.append(row)
+        config = self.run.config
+        curve = self.history.column("map_against_labels")
+        self.history.stop_epoch = stop_epoch(curve, rule=config.stop, warmup_epochs=config.warmup_epochs)
+
+    def _save(self, epoch: int) -> None:
+        """Weights of this epoch first, then the checkpoint that says the epoch is finished, then what only informs."""
+        write_tensors(self._weights_path(epoch), self.model.state_dict(), {"epoch": epoch})
+        save_training(self._checkpoints, self.model, self._optimizer, vars(self.history))
+        keep = {epoch, epoch - 1, self.history.stop_epoch}
+        for path in self._checkpoints.glob("epoch-*.safetensors"):
+            if int(path.stem.removeprefix("epoch-")) not in keep:
+                path.unlink()
+        lines = "".join(json.dumps(row) + "\n" for row in self.history.rows)
+        write_atomically(self.run.folder.path("metrics.jsonl"), lines.encode())
+
+    def _weights_path(self, epoch: int) -> Any:
+        return self._checkpoints / f"epoch-{epoch:03d}.safetensors"
+
+    def _halted(self) -> bool:
+        return bool(self.run.config.halt) and self.history.stop_epoch is not None
+
+    @property
+    def kept_epoch(self) -> int:
+        """The epoch whose weights are the result: the stop rule's, or the last one where it never fired."""
+        return self.history.epochs - 1 if self.history.stop_epoch is None else self.history.stop_epoch
+
+    def load_kept_weights(self) -> None:
+        """Puts the kept epoch's weights into the model."""
+        self.model.load_state_dict(read_tensors(self._weights_path(self.kept_epoch))[0])
+
+    def validation_logits(self) -> FloatArray | None:
+        """Logits (N, C) of the validation images by the model as it is; None without validation images."""
+        images = self.run.validation
+        if images is None:
+            return None
+        config = self.run.config
+        mean, std = normalization(self.model.backbone)
+        batches = EvaluationBatches(
+            images, image_size=config.image_size, mean=mean, std=std,
+            batch_size=2 * config.batch_size, workers=self.run.config.workers, cache=self.run.cache,
+        )  # fmt: skip
+        with track(self.run.console, "validating", len(images)) as advance:
+            return predict_logits(self.model, batches, self.run.machine, num_images=len(images), advance=advance)
+
+    def _validation_map(self) -> float | None:
+        if self.run.validation is None or self.run.validation.targets is None:
+            return None
+        logits = self.validation_logits()
+        assert logits is not None
+        return mean_average_precision(logits, self.run.validation.targets)
+
+    def _training_batches(self, used: npt.NDArray[np.int64], *, two_views: bool) -> TrainingBatches:
+        config = self.run.config
+        mean, std = normalization(self.model.backbone)
+        return TrainingBatches(
+            self.run.train.subset(used), image_size=config.image_size, mean=mean, std=std,
+            batch_size=config.batch_size, seed=config.seed, workers=self.run.config.workers,
+            two_views=two_views, cache=self.run.cache,
+        )  # fmt: skip
+
+    def _image_weights(self, used: npt.NDArray[np.int64]) -> FloatArray | None:
+        """Weights of the label loss by CLIP's entropy; None where the constants weigh all images alike."""
+        config = self.run.config
+        if config.uncertain_weight == 1 or config.method != "ccd":
+            return None
+        probs_NC = torch.from_numpy(np.load(self.run.folder.path("labels/initial_raw.npy"))[used])
+        entropies = torch.special.entr(probs_NC).sum(dim=1)
+        if config.entropy_unit == "normalized":
+            entropies /= np.log(self.run.num_classes)
+        return entropy_weights(entropies, gate=config.max_entropy, coefficient=config.uncertain_weight).numpy()
