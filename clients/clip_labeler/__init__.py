@@ -1,0 +1,63 @@
+"""Client of a labeler: scores images and local views with CLIP over gRPC, estimates and removes its class bias."""
+
+from clip_labeler.aio import AsyncLabelerClient
+from clip_labeler.client import LabelerClient
+from clip_labeler.errors import (
+    AccessDeniedError,
+    DeadlineError,
+    InvalidRequestError,
+    ItemFailedError,
+    LabelerError,
+    OverloadedError,
+    ProtocolError,
+    ServerFaultError,
+    UnavailableError,
+    UnknownVocabularyError,
+)
+from clip_labeler.values import (
+    BiasEstimate,
+    BoxedImage,
+    Calibration,
+    CropScores,
+    EmbeddedImage,
+    EncodedCrops,
+    EntropyGate,
+    Image,
+    ImageEmbedding,
+    ImageScores,
+    ItemError,
+    Limits,
+    Preprocessing,
+    ServerInfo,
+    Vocabulary,
+)
+
+__all__ = [
+    "AccessDeniedError",
+    "AsyncLabelerClient",
+    "BiasEstimate",
+    "BoxedImage",
+    "Calibration",
+    "CropScores",
+    "DeadlineError",
+    "EmbeddedImage",
+    "EncodedCrops",
+    "EntropyGate",
+    "Image",
+    "ImageEmbedding",
+    "ImageScores",
+    "InvalidRequestError",
+    "ItemError",
+    "ItemFailedError",
+    "LabelerClient",
+    "LabelerError",
+    "Limits",
+    "OverloadedError",
+    "Preprocessing",
+    "ProtocolError",
+    "ServerFaultError",
+    "ServerInfo",
+    "UnavailableError",
+    "UnknownVocabularyError",
+    "Vocabulary",
+]

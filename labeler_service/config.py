@@ -1,0 +1,108 @@
+"""Settings of the labeler: one frozen dataclass, every field a flag with a LABELER_* variable behind it."""
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+DEMO_MODEL = "demo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """Settings of one server.
+
+    Raises ValueError when values contradict each other.
+    """
+
+    # Model.
+    model: str | None = None
+    """open_clip model name, or "demo". With --model-config: the name to serve it under. [default: demo]"""
+    pretrained: str | None = None
+    """Weights: an open_clip tag such as "openai", or a checkpoint file."""
+    model_config: Path | None = None
+    """open_clip model config (JSON) of an architecture that open_clip does not know."""
+    quick_gelu: bool | None = None
+    """Activation that the weights were trained with. [default: what the tag, archive or model config says]"""
+
+    # Address.
+    host: str = "127.0.0.1"
+    """Address to listen on. Connections are plain text: another than loopback needs --insecure."""
+    port: int = 50051
+    """Port to listen on; 0 takes a free one."""
+    insecure: bool = False
+    """Allow plain-text connections from other machines."""
+
+    # Device.
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the towers. auto: float16, in which CLIP was released, on CUDA and float32 on the CPU."""
+    reproducible: bool = False
+    """Make each row bit for bit independent of its batch, by padding all batches of a shape to one size."""
+
+    # Batches and queue.
+    batch_pixels: int = 32 * 640 * 640
+    """Pixels per batch."""
+    max_batch_size: int = 64
+    """Images per batch."""
+    queue_pixels: int = 128 * 640 * 640
+    """Decoded pixels held for the device; further images wait undecoded."""
+    decode_workers: int = 0
+    """Threads that decode images; 0: one per CPU."""
+
+    # Limits, published by GetServerInfo.
+    max_items_per_request: int = 64
+    """Images per request or stream message."""
+    max_request_bytes: int = 64 * 2**20
+    """Bytes per message."""
+    max_image_bytes: int = 32 * 2**20
+    """Encoded bytes per image."""
+    max_image_pixels: int = 2**26
+    """Pixels per image; a 64-megapixel photograph fits."""
+    max_crops_per_item: int = 128
+    """Boxes or crops per image."""
+    max_requests_in_flight: int = 64
+    """Unary score requests in flight, over all callers; more are told to come back."""
+    max_items_in_flight_per_stream: int = 128
+    """Images that one stream may have in flight before the server stops reading from it."""
+    max_classes: int = 2000
+    """Class names per vocabulary."""
+    max_text_bytes: int = 256
+    """UTF-8 bytes per class name and per template."""
+    max_view_size: int = 1024
+    """Largest side of a view, in pixels."""
+
+    # Stopping.
+    grace: float = 20.0
+    """Seconds that calls in flight may take after SIGTERM."""
+    stop_with_stdin: bool = False
+    """Stop when standard input closes, so that a server never outlives the parent that holds the pipe."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"--port must be in 0 to 65535, got {self.port}")
+        if not self.insecure and not _is_loopback(self.host):
+            raise ValueError(
+                f"--host {self.host} is reachable from other machines and connections are plain text: "
+                "add --insecure if that is wanted"
+            )
+        if self.grace < 0 or self.decode_workers < 0:
+            raise ValueError("--grace and --decode-workers must not be negative")
+        for name in ("batch_pixels", "queue_pixels", *(name for name in vars(self) if name.startswith("max_"))):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be positive, got {getattr(self, name)}")
+
+    @property
+    def model_name(self) -> str:
+        """The name that the model is served under."""
+        return self.model or (self.model_config.stem if self.model_config else DEMO_MODEL)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
