@@ -149,7 +149,8 @@ def score_views(
     """Local views: (V, C) raw probabilities, one row per box; an image crosses the wire once for all its boxes.
 
     `boxes_of_image[i]` is (k, 4), x0 y0 x1 y1, half-open, original pixels of image i; `rows_of_image[i]` its k rows
-    in the store. Raises ValueError when the labeler cannot score a view of an image that it scored before.
+    in the store. A view that the labeler rejects keeps an empty row, which the maximum over views passes over. Raises
+    clip_labeler.ItemFailedError for an image that it scored before and now rejects.
     """
     missing = store.missing()
     wanted = [image for image, rows in rows_of_image.items() if np.isin(rows, missing).any()]
@@ -161,8 +162,11 @@ def score_views(
 
     for result in labeler.client.score_crops(labeler.vocabulary, items(), preprocessing=labeler.preprocessing):
         image = int(result.id)
-        for row, scores in zip(rows_of_image[image], result.scores, strict=True):
-            store.put(int(row), scores)
+        for index, error in result.crop_errors.items():
+            log.warning("view %d of %s was not scored: %s", index, samples[image].image_id, error.message)
+        indices, scores_kC = result.scored_crops
+        for row, scores_C in zip(rows_of_image[image][indices], scores_kC, strict=True):
+            store.put(int(row), scores_C)
         advance(1)
     store.flush()
 
