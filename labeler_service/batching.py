@@ -26,7 +26,8 @@ T = TypeVar("T")
 
 Embedding = NDArray[np.float32]
 
-# Small, so that padding a lone image costs little; measured on 2 CPU cores, 8 loses 5 % to larger batches.
+# Small, so that padding a lone image costs little. Measured with the demo model on one CPU core, milliseconds per image
+# in batches of 1, 2, 4, 8, 16, 32: 6.5, 4.5, 3.2, 2.3, 2.0, 2.0.
 REPRODUCIBLE_BATCH_SIZE = 8
 
 
@@ -110,8 +111,8 @@ class Batcher:
         self._queues: dict[_Shape, deque[_Job]] = {}
         self._arrived = asyncio.Event()
         self._device_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
-        self._worker = asyncio.create_task(self._work())
         self.lost = asyncio.Event()
+        self._worker = asyncio.create_task(self._work())
 
     async def encode(self, pixels: Pixels, normalization: Normalization) -> Encoded:
         """Embeds one view, uint8 (H, W, 3). Raises DeviceLostError."""
@@ -125,7 +126,11 @@ class Batcher:
 
     async def run_on_device(self, function: Callable[[], T]) -> T:
         """Runs a function on the device's thread, between batches."""
-        return await asyncio.get_running_loop().run_in_executor(self._device_thread, function)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._device_thread, function)
+        except DeviceLostError:
+            self.lost.set()
+            raise
 
     async def close(self) -> None:
         """Stops when the running batch is done."""
@@ -183,7 +188,7 @@ class Batcher:
         except OutOfDeviceMemoryError:
             logger.warning("%d views of %d x %d do not fit the device", len(pixels), shape.width, shape.height)
             failure = ItemError(
-                "OUT_OF_DEVICE_MEMORY", "the view does not fit the device", code=grpc.StatusCode.RESOURCE_EXHAUSTED
+                "OUT_OF_DEVICE_MEMORY", "the view does not fit the device", code=grpc.StatusCode.INTERNAL
             )
         except Exception:
             logger.exception("a batch of %d views failed", len(pixels))

@@ -18,6 +18,12 @@ QUANTUM = 2.0**-35
 ROW_SUM_TOLERANCE = 1e-3
 
 
+def check_range(probs_NC: Float32) -> None:
+    """Raises ValueError unless all values lie in [0, 1]; written so that NaN fails too."""
+    if not ((probs_NC >= 0) & (probs_NC <= 1)).all():
+        raise ValueError("probabilities must lie in [0, 1]")
+
+
 @dataclass(frozen=True)
 class EntropyGate:
     """Which rows count as single-label images (step 2): entropy at most `max_entropy`, in nats, or as a share of ln(C)
@@ -50,20 +56,16 @@ class BiasStatistics:
     def __post_init__(self) -> None:
         if self.sums.shape != self.counts.shape:
             raise ValueError(f"statistics have {len(self.sums)} sums and {len(self.counts)} counts")
-        # Written so that NaN fails too.
-        if not ((self.sums >= 0) & (self.sums <= self.counts)).all() or self.counts.sum() > self.num_rows:
-            raise ValueError("statistics must have 0 <= sum <= count for each class, and no more counts than rows")
-
-    @classmethod
-    def empty(cls, num_classes: int) -> Self:
-        return cls(np.zeros(num_classes), np.zeros(num_classes, dtype=np.int64), 0)
+        seen = (self.sums > 0) & (self.sums <= self.counts)  # False for NaN.
+        unseen = (self.sums == 0) & (self.counts == 0)
+        if not (seen | unseen).all() or self.counts.sum() > self.num_rows:
+            raise ValueError("statistics need 0 < sum <= count, or both 0, for each class, and at least as many rows")
 
     @classmethod
     def of(cls, probs_NC: Float32, gate: EntropyGate) -> Self:
         """Steps 2 to 4 on rows in [0, 1] that sum to 1. Raises ValueError for others."""
+        check_range(probs_NC)
         probs64_NC = probs_NC.astype(np.float64)
-        if not ((probs64_NC >= 0) & (probs64_NC <= 1)).all():
-            raise ValueError("probabilities must lie in [0, 1]")
         if (np.abs(probs64_NC.sum(axis=1) - 1) > ROW_SUM_TOLERANCE).any():
             raise ValueError(f"each row of probabilities must sum to 1 within {ROW_SUM_TOLERANCE}")
         single_NC = probs64_NC[gate.passes(probs64_NC)]

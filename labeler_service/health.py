@@ -7,6 +7,7 @@ from grpc_health.v1 import health, health_pb2
 from PIL import Image
 
 from labeler_service.backends import ModelInfo
+from labeler_service.errors import LabelerError
 from labeler_service.images import Profile, ViewGeometry
 from labeler_service.pipeline import Pipeline, Preprocessing, Timings
 
@@ -26,8 +27,11 @@ class Readiness:
 
 
 async def run_canary(pipeline: Pipeline, model: ModelInfo) -> None:
-    """Embeds a small drawn image. Raises whatever fails."""
+    """Embeds a small drawn image. Raises ValueError when the model cannot."""
     content = io.BytesIO()
     Image.linear_gradient("L").save(content, "PNG")
     geometry = ViewGeometry(Profile.MODEL, model.native_resolution, 1, 1, model.preprocessing)
-    await pipeline.embed_image(content.getvalue(), Preprocessing(geometry, model.normalization), Timings())
+    try:
+        await pipeline.embed_image(content.getvalue(), Preprocessing(geometry, model.normalization), Timings())
+    except LabelerError as error:
+        raise ValueError(f"the model failed on a test image at {model.dtype} on {model.device}: {error}") from error

@@ -6,6 +6,7 @@ limits hold before anything is decoded, and whatever goes wrong is an ItemError 
 
 import io
 import threading
+import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -111,10 +112,13 @@ class Box:
     y1: int
 
 
-def check_pillow() -> None:
-    """Raises ValueError when the installed Pillow is too old to be given untrusted images."""
+def prepare_pillow(limits: ImageLimits) -> None:
+    """Gives Pillow our limit. Raises ValueError when it is too old to be given untrusted images."""
     if int(PIL.__version__.split(".")[0]) < MIN_PILLOW:
         raise ValueError(f"Pillow {PIL.__version__} has known holes in its decoders: install pillow>={MIN_PILLOW}")
+    # Its own check warns above the limit and raises above twice the limit; ours, in decode(), refuses at the limit.
+    Image.MAX_IMAGE_PIXELS = limits.max_pixels
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def decode(content: bytes, limits: ImageLimits) -> Image.Image:
@@ -130,7 +134,7 @@ def decode(content: bytes, limits: ImageLimits) -> Image.Image:
     except PIL.UnidentifiedImageError:
         raise ItemError("NOT_AN_IMAGE", f"not an image, or none of {', '.join(FORMATS)}") from None
     except Exception as error:  # Decoders raise OSError, ValueError, SyntaxError, struct.error and more.
-        if "truncated" in str(error):
+        if "truncated" in str(error).lower():
             raise ItemError("IMAGE_TRUNCATED", "image is truncated") from error
         raise ItemError("IMAGE_CORRUPT", "image cannot be decoded") from error
 

@@ -5,30 +5,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2
-from google.rpc import error_details_pb2, status_pb2
 
-from labeler_service.errors import LabelerError, RequestError
+from labeler_service.errors import LabelerError, RequestError, to_status
 
 logger = logging.getLogger(__name__)
-
-ERROR_DOMAIN = "clip_labeler"
-
-
-def to_status(error: LabelerError) -> status_pb2.Status:
-    """google.rpc.Status with ErrorInfo, and RetryInfo where a retry may help (https://google.aip.dev/193)."""
-    details = [_pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN))]
-    if isinstance(error, RequestError) and error.retry_after_seconds is not None:
-        delay = duration_pb2.Duration()
-        delay.FromNanoseconds(round(error.retry_after_seconds * 1e9))
-        details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
-    return status_pb2.Status(code=error.code.value[0], message=error.message, details=details)
-
-
-def _pack(message: Any) -> any_pb2.Any:
-    packed = any_pb2.Any()
-    packed.Pack(message)
-    return packed
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):

@@ -6,17 +6,16 @@ Raises RequestError (INVALID_ARGUMENT) with the field's name where a message bre
 import time
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clip_labeler.v1 import labeler_pb2 as pb
 from labeler_service.backends import IMAGENET_NORMALIZATION, ModelInfo
-from labeler_service.calibration import BiasStatistics, Calibration, EntropyGate
-from labeler_service.errors import ItemError, RequestError
+from labeler_service.calibration import BiasStatistics, Calibration, EntropyGate, check_range
+from labeler_service.config import ServerConfig
+from labeler_service.errors import ItemError, RequestError, to_status
 from labeler_service.images import Profile, ViewGeometry
-from labeler_service.interceptors import to_status
 from labeler_service.pipeline import Preprocessing, Timings
 from labeler_service.scoring import Output
 from labeler_service.vocabulary import VocabularySpec
@@ -46,12 +45,20 @@ def parse_matrix(matrix: pb.Matrix, field: str) -> Float32:
     """Float32 (rows, columns), a view of the message's bytes."""
     expected = matrix.rows * matrix.columns * LITTLE_ENDIAN_FLOAT32.itemsize
     if matrix.rows < 1 or matrix.columns < 1 or len(matrix.data) != expected:
-        raise invalid(
-            field, f"{matrix.rows} x {matrix.columns} float32 need {expected} bytes and cannot be empty; "
-            f"data has {len(matrix.data)}",
-        )  # fmt: skip
+        size = f"{matrix.rows} x {matrix.columns}"
+        raise invalid(field, f"{size} float32 take {expected} bytes, data has {len(matrix.data)}; empty is not allowed")
     values: Float32 = np.frombuffer(matrix.data, LITTLE_ENDIAN_FLOAT32).reshape(matrix.rows, matrix.columns)
     return values
+
+
+def parse_probabilities(matrix: pb.Matrix) -> Float32:
+    """Float32 (rows, columns) in [0, 1]."""
+    probs_NC = parse_matrix(matrix, "probabilities")
+    try:
+        check_range(probs_NC)
+    except ValueError as error:
+        raise invalid("probabilities", str(error)) from None
+    return probs_NC
 
 
 def to_matrix(values: Float32) -> pb.Matrix:
@@ -189,6 +196,6 @@ def to_timings(timings: Sequence[Timings]) -> pb.Timings:
     )
 
 
-def to_limits(config: Any) -> pb.Limits:
+def to_limits(config: ServerConfig) -> pb.Limits:
     """The settings have the contract's names."""
     return pb.Limits(**{field.name: getattr(config, field.name) for field in pb.Limits.DESCRIPTOR.fields})

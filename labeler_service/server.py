@@ -16,7 +16,7 @@ from labeler_service.backends import Backend
 from labeler_service.batching import Batcher, BatchLimits, PixelBudget
 from labeler_service.config import ServerConfig
 from labeler_service.health import SERVICE, Readiness, run_canary
-from labeler_service.images import ImageLimits, check_pillow
+from labeler_service.images import ImageLimits, prepare_pillow
 from labeler_service.interceptors import ErrorInterceptor
 from labeler_service.pipeline import Pipeline
 from labeler_service.servicer import LabelerServicer
@@ -25,6 +25,8 @@ from labeler_service.vocabulary import VocabularyStore
 logger = logging.getLogger(__name__)
 
 DEVICE_LOST = 1
+# Enough for calls in flight to hear of it.
+DEVICE_LOST_GRACE_SECONDS = 1.0
 
 
 def run(config: ServerConfig) -> int:
@@ -34,21 +36,21 @@ def run(config: ServerConfig) -> int:
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("labeler_service").setLevel(logging.INFO)
-    check_pillow()
+    prepare_pillow(_image_limits(config))
     return asyncio.run(_serve(config))
 
 
 async def _serve(config: ServerConfig) -> int:
     stop = _stop_event(config)
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_options(config))
-    port = _bind(server, config)  # Before the model is loaded, which takes long.
+    address = _bind(server, config)  # Before the model is loaded, which takes long.
     backend = await asyncio.to_thread(_load_backend, config)
     if stop.is_set():
         return 0
     batcher = Batcher(backend, BatchLimits(config.batch_pixels, config.max_batch_size, padded=config.reproducible))
     pipeline = Pipeline(
         batcher,
-        limits=ImageLimits(config.max_image_bytes, config.max_image_pixels),
+        limits=_image_limits(config),
         budget=PixelBudget(config.queue_pixels),
         num_workers=config.decode_workers or os.cpu_count() or 1,
     )
@@ -58,12 +60,12 @@ async def _serve(config: ServerConfig) -> int:
     await server.start()
     await run_canary(pipeline, backend.info)
     await readiness.set(serving=True)
-    print(f"serving {config.model_name} at {config.host}:{port}", flush=True)
+    print(f"serving {config.model_name} at {address}", flush=True)
 
     await _first(stop, batcher.lost)
     # Health first, so that load balancers send nothing new while calls in flight end.
     await readiness.set(serving=False)
-    await server.stop(None if batcher.lost.is_set() else config.grace)
+    await server.stop(DEVICE_LOST_GRACE_SECONDS if batcher.lost.is_set() else config.grace)
     await batcher.close()
     pipeline.close()
     return DEVICE_LOST if batcher.lost.is_set() else 0
@@ -85,6 +87,10 @@ def _add_services(
     labeler_pb2_grpc.add_LabelerServiceServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
     reflection.enable_server_reflection((SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+
+
+def _image_limits(config: ServerConfig) -> ImageLimits:
+    return ImageLimits(config.max_image_bytes, config.max_image_pixels)
 
 
 def _load_backend(config: ServerConfig) -> Backend:
@@ -114,10 +120,11 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
     ]
 
 
-def _bind(server: grpc.aio.Server, config: ServerConfig) -> int:
+def _bind(server: grpc.aio.Server, config: ServerConfig) -> str:
+    """The address that the server will listen on, with the port that was chosen."""
     host = f"[{config.host}]" if ":" in config.host else config.host
     try:
-        return server.add_insecure_port(f"{host}:{config.port}")
+        return f"{host}:{server.add_insecure_port(f'{host}:{config.port}')}"
     except RuntimeError:
         raise ValueError(f"cannot listen on {host}:{config.port}: is the port in use?") from None
 

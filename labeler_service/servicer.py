@@ -2,11 +2,11 @@
 # ruff: noqa: N802 - methods have the names of the RPCs
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
@@ -24,6 +24,8 @@ from labeler_service.pipeline import Pipeline, Preprocessing, Timings
 from labeler_service.scoring import Scoring
 from labeler_service.streams import map_bounded
 from labeler_service.vocabulary import VocabularyStore
+
+R = TypeVar("R")
 
 # What a caller over the limit of requests is told to wait: about the time of one batch.
 RETRY_AFTER_SECONDS = 0.5
@@ -90,7 +92,7 @@ class LabelerServicer(labeler_pb2_grpc.LabelerServiceServicer):
             self._check_count(request.images, minimum=1)
             if any(image.HasField("embedding") for image in request.images):
                 raise invalid("images", "each needs content, not an embedding")
-            results = await asyncio.gather(*(self._embed_only(image, preprocessing) for image in request.images))
+            results = await asyncio.gather(*(self._embed_image(image, preprocessing) for image in request.images))
             return pb.EmbedImagesResponse(**self._response(results))
 
     async def ScoreImageStream(
@@ -135,30 +137,29 @@ class LabelerServicer(labeler_pb2_grpc.LabelerServiceServicer):
         return pb.EstimateBiasResponse(bias=messages.to_matrix(total.bias()), statistics=messages.to_statistics(total))
 
     async def ApplyBias(self, request: pb.ApplyBiasRequest, context: Any) -> pb.ApplyBiasResponse:
-        probs_NC = messages.parse_matrix(request.probabilities, "probabilities")
+        probs_NC = messages.parse_probabilities(request.probabilities)
         calibration = messages.parse_calibration(request.calibration, probs_NC.shape[1])
         labels_NC = await asyncio.to_thread(calibration.apply, probs_NC)
         return pb.ApplyBiasResponse(labels=messages.to_matrix(labels_NC))
 
     # One item.
 
-    async def _score_image(self, image: pb.Image, options: _Options) -> tuple[pb.ImageResult, Timings]:
+    async def _image_result(
+        self, image: pb.Image, preprocessing: Preprocessing, to_row: Callable[[Embedding], Embedding]
+    ) -> tuple[pb.ImageResult, Timings]:
         timings = Timings()
         outcome: Embedding | ItemError
         try:
-            outcome = options.scoring.score(await self._embed(image, options.preprocessing, timings))
+            outcome = to_row(await self._embed(image, preprocessing, timings))
         except ItemError as error:
             outcome = error
         return messages.to_image_result(image, outcome), timings
 
-    async def _embed_only(self, image: pb.Image, preprocessing: Preprocessing) -> tuple[pb.ImageResult, Timings]:
-        timings = Timings()
-        outcome: Embedding | ItemError
-        try:
-            outcome = await self._embed(image, preprocessing, timings)
-        except ItemError as error:
-            outcome = error
-        return messages.to_image_result(image, outcome), timings
+    async def _score_image(self, image: pb.Image, options: _Options) -> tuple[pb.ImageResult, Timings]:
+        return await self._image_result(image, options.preprocessing, options.scoring.score)
+
+    async def _embed_image(self, image: pb.Image, preprocessing: Preprocessing) -> tuple[pb.ImageResult, Timings]:
+        return await self._image_result(image, preprocessing, lambda embedding: embedding)
 
     async def _embed(self, image: pb.Image, preprocessing: Preprocessing, timings: Timings) -> Embedding:
         if image.HasField("embedding"):
@@ -243,7 +244,9 @@ class LabelerServicer(labeler_pb2_grpc.LabelerServiceServicer):
             for item in items_of(request):
                 yield item
 
-    def _map(self, items: AsyncIterator[Any], work: Callable[[Any], Any]) -> Any:
+    def _map(
+        self, items: AsyncIterator[Any], work: Callable[[Any], Coroutine[Any, Any, tuple[R, Timings]]]
+    ) -> AsyncGenerator[list[tuple[R, Timings]], None]:
         return map_bounded(items, work, max_in_flight=self._config.max_items_in_flight_per_stream)
 
     def _response(self, results: Sequence[tuple[Any, Timings]]) -> dict[str, Any]:

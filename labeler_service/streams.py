@@ -1,24 +1,21 @@
 """Works on a stream of items with a bounded number in flight. Knows nothing of what the work is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 async def map_bounded(
-    items: AsyncIterator[T], work: Callable[[T], Awaitable[R]], *, max_in_flight: int
-) -> AsyncIterator[list[R]]:
+    items: AsyncIterator[T], work: Callable[[T], Coroutine[Any, Any, R]], *, max_in_flight: int
+) -> AsyncGenerator[list[R], None]:
     """Results as they finish, in bunches of whatever is there.
 
     Reading stops while `max_in_flight` items are in work, or wait for the caller to take their results: over gRPC, flow
     control then slows the sender down. When the caller stops or an item raises, all work is cancelled. No item is None.
     """
-
-    async def run(item: T) -> R:
-        return await work(item)
 
     async def read() -> T | None:
         return await anext(items, None)
@@ -35,7 +32,7 @@ async def map_bounded(
                 item = reading.result()
                 reading = None if item is None else asyncio.create_task(read())
                 if item is not None:
-                    working.add(asyncio.create_task(run(item)))
+                    working.add(asyncio.create_task(work(item)))
             finished = [task for task in working if task.done()]
             working.difference_update(finished)
             if finished:

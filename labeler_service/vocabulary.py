@@ -7,6 +7,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import grpc
 import numpy as np
@@ -55,7 +56,7 @@ class VocabularySpec:
         if self.temperature is not None and not 0 < self.temperature < math.inf:
             raise RequestError("BAD_TEMPERATURE", f"temperature must be positive, got {self.temperature}")
 
-    @property
+    @cached_property
     def id(self) -> str:
         """sha256 of the content; equal on every replica."""
         content = json.dumps([self.class_names, self.templates, self.temperature], separators=(",", ":"))
@@ -82,6 +83,8 @@ class VocabularyStore:
 
     async def create(self, spec: VocabularySpec) -> Vocabulary:
         """Encodes it, once however many callers ask at a time."""
+        if spec.id in self._vocabularies:
+            return self.get(spec.id)
         async with self._creating:
             if spec.id not in self._vocabularies:
                 self._vocabularies[spec.id] = Vocabulary(
@@ -91,7 +94,7 @@ class VocabularyStore:
                 )
                 if len(self._vocabularies) > MAX_VOCABULARIES:
                     self._vocabularies.popitem(last=False)
-        return self.get(spec.id)
+            return self.get(spec.id)
 
     def get(self, vocabulary_id: str) -> Vocabulary:
         """Raises RequestError (NOT_FOUND) when this replica does not hold it."""

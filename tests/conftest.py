@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-START_SECONDS = 120
+START_SECONDS = 240
 STOP_SECONDS = 30
 
 

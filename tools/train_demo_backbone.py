@@ -28,12 +28,13 @@ from trainer.data.seeds import SeedSpace, seeded_generator
 
 MODEL_FOLDER = Path(__file__).resolve().parents[1] / "trainer" / "demo_backbone"
 ARCHITECTURE = "resnet10t"
-# Half of resnet10t's usual width: 1.4 M parameters. The last stage is dilated instead of strided, so that class
-# activation maps have a cell for every 16 pixels instead of 32.
-MODEL_ARGS: dict[str, Any] = {"channels": [32, 64, 128, 256], "output_stride": 16}
+# Half of resnet10t's usual width: 1.3 M parameters, trained at some 300 pictures of 112 pixels a second on two CPU
+# cores; a thinner stem, which is where resnet10t spends half its time. The last stage is dilated instead of strided,
+# so that class activation maps have a cell for every 16 pixels instead of 32.
+MODEL_ARGS: dict[str, Any] = {"channels": [32, 64, 128, 256], "stem_width": 16, "output_stride": 16}
 SIDE = 112  # pixels of the training input
 STORED_SIDE = 128  # pixels of the drawn pictures, before random crops
-BATCH = 128
+BATCH = 64
 LEARNING_RATE = 2e-3  # AdamW
 WEIGHT_DECAY = 0.05
 LABEL_SMOOTHING = 0.1
@@ -43,7 +44,7 @@ CHUNK = 64  # pictures per task of the process pool
 
 
 def main(
-    *, epochs: int = 10, images: int = 16_000, seed: int = 0, workers: int = 2,
+    *, epochs: int = 8, images: int = 16_000, seed: int = 0, workers: int = 2,
     work: Path = Path("build/demo_backbone"), output: Path = MODEL_FOLDER,
 ) -> None:  # fmt: skip
     """Draws the pictures, trains on them, and saves config.json and model.safetensors for timm's `local-dir:`.
@@ -106,30 +107,33 @@ def _draw(seed: int, index: int) -> tuple[NDArray[np.uint8], int]:
 def train(pixels: NDArray[np.uint8], labels: NDArray[np.int64], epochs: int, seed: int) -> nn.Module:
     """Plain softmax classification; prints the accuracy on the pictures kept apart."""
     torch.manual_seed(seed)
-    model = timm.create_model(ARCHITECTURE, num_classes=len(CLASS_NAMES), **MODEL_ARGS).to(
-        memory_format=torch.channels_last
-    )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    model = timm.create_model(ARCHITECTURE, num_classes=len(CLASS_NAMES), **MODEL_ARGS)
+    model = model.to(memory_format=torch.channels_last)
     kept = np.arange(len(labels)) % VALIDATION_SHARE == 0
     training, validation = np.flatnonzero(~kept), np.flatnonzero(kept)
-    num_steps, step = epochs * (len(training) // BATCH), 0
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    num_steps = epochs * (len(training) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=num_steps, pct_start=0.1)
     for epoch in range(epochs):
         started, order = time.monotonic(), np.random.default_rng([seed, epoch]).permutation(training)
         model.train()
-        for step in range(len(order) // BATCH):
-            rows = order[step * BATCH : (step + 1) * BATCH]
-            images = _augment(_normalise(pixels[rows]))
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                logits = model(images)
-            loss = F.cross_entropy(logits.float(), torch.from_numpy(labels[rows]), label_smoothing=LABEL_SMOOTHING)
+        for rows in order[: len(order) // BATCH * BATCH].reshape(-1, BATCH):
+            loss = _loss(model, pixels[rows], labels[rows])
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
         accuracy = _accuracy(model, pixels[validation], labels[validation])
-        print(f"epoch {epoch + 1}/{epochs}  accuracy {accuracy:.1f} %  {time.monotonic() - started:.0f} s", flush=True)
+        print(f"epoch {epoch + 1}/{epochs}  accuracy {accuracy:.1f} %  {time.monotonic() - started:.0f} s")
     return model
+
+
+def _loss(model: nn.Module, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> Tensor:
+    """Cross-entropy of one batch, newly augmented."""
+    images = _augment(_normalise(pixels))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(images)
+    return F.cross_entropy(logits.float(), torch.from_numpy(labels), label_smoothing=LABEL_SMOOTHING)
 
 
 def _normalise(images: NDArray[np.uint8]) -> Tensor:

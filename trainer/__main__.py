@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 from cyclopts.config import Env, Yaml
 
 from trainer import __version__
-from trainer.config import RunConfig, default_output
+from trainer.config import DEFAULTS, RunConfig, default_output
 
 WRONG_USE, BAD_DATA, UNREACHABLE, PARTIAL = 2, 3, 4, 5
 
@@ -26,7 +26,6 @@ app = App(
 )
 
 Flags = Annotated[RunConfig, Parameter(name="*")]
-DEFAULTS = RunConfig()
 
 
 @app.command

@@ -126,6 +126,9 @@ class RunConfig:
     """Keep the activation maps of all views under cams/."""
 
 
+DEFAULTS = RunConfig()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings(RunConfig):
     """A `RunConfig` in which nothing is open any more."""

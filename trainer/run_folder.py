@@ -1,5 +1,6 @@
 """The folder of a run: where its files are, which stages are finished, and which settings it was started with."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from trainer.files import read_json, write_atomically, write_json
+
+log = logging.getLogger("trainer")
 
 
 class RunFolder:
@@ -23,8 +26,14 @@ class RunFolder:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise ValueError(f"another process is working in {root}; wait for it, or choose another --output") from None
+        self._log_file = logging.FileHandler(root / "run.log")
+        self._log_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(self._log_file)
+        log.setLevel(logging.INFO)
 
     def close(self) -> None:
+        log.removeHandler(self._log_file)
+        self._log_file.close()
         self._lock.release()
 
     def path(self, name: str) -> Path:
@@ -70,14 +79,17 @@ class RunFolder:
 
         What a stage does must therefore lead to the same files however often it starts.
         """
+        log.info("%s begins", name)
         start = time.monotonic()
         spent = self.state.get(name, {}).get("interrupted_seconds", 0.0)
         try:
             yield
         except BaseException:
+            log.info("%s was interrupted", name)
             self.note(name, interrupted_seconds=round(spent + time.monotonic() - start, 3))
             raise
         self.note(name, seconds=round(spent + time.monotonic() - start, 3))
+        log.info("%s is finished", name)
 
     def seconds(self) -> dict[str, float]:
         """Seconds by finished stage."""

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import yaml
 from rich.console import Console
 
-from trainer.config import RunConfig, Settings, resolve
+from trainer.config import DEFAULTS, RunConfig, Settings, resolve
 from trainer.data.formats import open_data
 from trainer.data.index import Index, build_index
 from trainer.data.pixel_cache import PixelCache
-from trainer.data.sample import ImageSet
+from trainer.data.sample import DataSplits, ImageSet
 from trainer.engine import Machine
+from trainer.files import write_atomically
 from trainer.progress import track
 from trainer.run_folder import RunFolder
 
@@ -65,15 +67,23 @@ def open_run(data: str, output: Path, config: RunConfig, console: Console) -> Ru
         raise DataError(str(error)) from error
     settings = resolve(config, data_format=data_format(data), num_classes=len(splits.class_names), prompt=splits.prompt)
     folder = RunFolder(output)
-    folder.bind(_identity(data, splits.class_names, settings))
+    try:
+        folder.bind(_identity(data, splits.class_names, settings))
+        given = {name: value for name, value in asdict(config).items() if value != getattr(DEFAULTS, name)}
+        write_atomically(folder.path("config.yaml"), yaml.safe_dump({"data": data, **given}).encode())
+        return _look_at_images(data, splits, settings, folder, console)
+    except BaseException:
+        folder.close()
+        raise
+
+
+def _look_at_images(data: str, splits: DataSplits, settings: Settings, folder: RunFolder, console: Console) -> Run:
     train, index = _usable(splits.train, folder.path("index.parquet"), settings.workers, console)
-    validation, failed = None, [(row.image_id, row.reason) for row in index.failures()]
-    if splits.validation is not None:
-        validation, other = _usable(
-            splits.validation, folder.path("index_validation.parquet"), settings.workers, console
-        )
-        failed += [(row.image_id, row.reason) for row in other.failures()]
-    good = index.ok
+    validation, failures = splits.validation, index.failures()
+    if validation is not None:
+        path = folder.path("index_validation.parquet")
+        validation, other = _usable(validation, path, settings.workers, console)
+        failures += other.failures()
     return Run(
         data=data,
         config=settings,
@@ -84,9 +94,9 @@ def open_run(data: str, output: Path, config: RunConfig, console: Console) -> Ru
         class_names=splits.class_names,
         train=train,
         hashes=tuple(row.sha256 or b"" for row in index.rows if not row.reason),
-        sizes=index.sizes[good],
+        sizes=index.sizes[index.ok],
         validation=validation,
-        failed=tuple(failed),
+        failed=tuple((row.image_id, row.reason) for row in failures),
     )
 
 

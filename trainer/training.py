@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,13 +66,17 @@ class Training:
         Writes a checkpoint and a line of metrics after each epoch. Ends early where the stop rule fires and the
         constants say so. Labels are asked for only when an epoch is left to train, and their time is not the stage's.
         """
-        if self.history.epochs >= epoch or self._halted():
+        if self.run.folder.done(stage):
             return
-        labels_NC = labels()
+        labels_NC = labels() if self._goes_on(epoch) else np.empty((0, self.run.num_classes), np.float32)
         used = np.flatnonzero(np.isfinite(labels_NC).all(axis=1))
         with self.run.folder.stage(stage):
-            while self.history.epochs < epoch and not self._halted():
+            while self._goes_on(epoch):
                 self._one_epoch(self.history.epochs, used, labels_NC[used])
+
+    def _goes_on(self, epoch: int) -> bool:
+        halted = self.run.config.halt and self.history.stop_epoch is not None
+        return self.history.epochs < epoch and not halted
 
     def _one_epoch(self, epoch: int, used: npt.NDArray[np.int64], labels: FloatArray) -> None:
         config = self.run.config
@@ -102,6 +107,8 @@ class Training:
         }
         self.history.rows.append(row)
         config = self.run.config
+        if config.method == "supervised":
+            return  # targets hold no noise that later epochs could fit: the last epoch's weights are kept
         curve = self.history.column("map_against_labels")
         self.history.stop_epoch = stop_epoch(curve, rule=config.stop, warmup_epochs=config.warmup_epochs)
 
@@ -116,11 +123,8 @@ class Training:
         lines = "".join(json.dumps(row) + "\n" for row in self.history.rows)
         write_atomically(self.run.folder.path("metrics.jsonl"), lines.encode())
 
-    def _weights_path(self, epoch: int) -> Any:
+    def _weights_path(self, epoch: int) -> Path:
         return self._checkpoints / f"epoch-{epoch:03d}.safetensors"
-
-    def _halted(self) -> bool:
-        return bool(self.run.config.halt) and self.history.stop_epoch is not None
 
     @property
     def kept_epoch(self) -> int:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from labeler_service.calibration import QUANTUM, BiasStatistics, Calibration, EntropyGate
 from labeler_service.scoring import softmax
 
@@ -38,6 +39,7 @@ def test_published_bias_of_voc12(voc12: dict[str, np.ndarray]) -> None:
     assert statistics.counts.sum() / statistics.num_rows == pytest.approx(0.9755, abs=1e-4)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 40), min_size=1, max_size=6), st.randoms())
 def test_statistics_do_not_depend_on_how_rows_were_spread(seed: int, sizes: list[int], random: object) -> None:
     """Rounding would make labels depend on the number of replicas and on the order of replies."""
@@ -98,6 +100,7 @@ def test_sums_are_multiples_of_the_quantum() -> None:
     assert (statistics.sums / QUANTUM % 1 == 0).all()
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.booleans())
 def test_debiased_labels(seed: int, floor: float, clamp: bool) -> None:
     """Floor first, then the division, then the clamp: in another order labels leave [0, 1] or lose their floor."""
@@ -110,7 +113,9 @@ def test_debiased_labels(seed: int, floor: float, clamp: bool) -> None:
     np.testing.assert_allclose(labels_NC, np.minimum(expected, 1) if clamp else expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("bias", "floor"), [([0.0, 1], 0), ([1.1, 1], 0), ([np.nan, 1], 0), ([1, 1], -0.1), ([1, 1], 2)])
+@pytest.mark.parametrize(
+    ("bias", "floor"), [([0.0, 1], 0), ([1.1, 1], 0), ([np.nan, 1], 0), ([1, 1], -0.1), ([1, 1], 2)]
+)
 def test_bad_calibration_is_refused(bias: list[float], floor: float) -> None:
     with pytest.raises(ValueError, match="must lie in"):
         Calibration(np.array(bias, np.float32), floor, clamp=False)

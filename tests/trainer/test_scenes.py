@@ -18,7 +18,7 @@ from trainer.data.seeds import SeedSpace, seeded_generator
 
 @pytest.fixture(scope="module")
 def scenes() -> list[Scene]:
-    return [draw_scene(number) for number in range(250)]
+    return [draw_scene(number) for number in range(150)]
 
 
 def test_the_same_number_gives_the_same_scene() -> None:

@@ -1,0 +1,194 @@
+"""The batcher: grouping, order, abandoned work, faults of the device, and bits that do not depend on neighbours."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any
+
+import numpy as np
+import pytest
+
+from labeler_service.backends import IMAGENET_NORMALIZATION, Normalization, OutOfDeviceMemoryError
+from labeler_service.batching import Batcher, BatchLimits, Encoded, PixelBudget
+from labeler_service.errors import DeviceLostError, ItemError
+
+POISON, NAN = 13, 14
+
+
+class Device:
+    """Embeds an image as its first pixel; can be held, and fails as real devices do, on demand."""
+
+    def __init__(self, *, max_batch: int = 1000) -> None:
+        self.batches: list[tuple[int, int, list[int]]] = []
+        self.max_batch = max_batch
+        self.lost = False
+        self.free = threading.Event()
+        self.free.set()
+        self.info: Any = None
+
+    def encode_images(self, pixels_BHW3: np.ndarray, normalization: Normalization) -> np.ndarray:
+        self.free.wait(10)
+        values = pixels_BHW3[:, 0, 0, 0]
+        self.batches.append((*pixels_BHW3.shape[1:3], values.tolist()))
+        if self.lost:
+            raise DeviceLostError
+        if len(values) > self.max_batch:
+            raise OutOfDeviceMemoryError
+        if POISON in values:
+            raise RuntimeError("poison")
+        return np.where(values == NAN, np.nan, values)[:, None].astype(np.float32)
+
+    def encode_texts(self, texts: list[str]) -> np.ndarray:
+        raise AssertionError
+
+
+def image(value: int, height: int = 2, width: int = 2) -> np.ndarray:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def run(device: Device, test: Any, **limits: Any) -> Any:
+    async def main() -> Any:
+        batcher = Batcher(device, BatchLimits(**{"max_pixels": 10**6, "max_size": 100, "padded": False, **limits}))
+        try:
+            return await asyncio.wait_for(test(batcher), 20)
+        finally:
+            device.free.set()
+            await batcher.close()
+
+    return asyncio.run(main())
+
+
+def encode(batcher: Batcher, *images: np.ndarray) -> list[Coroutine[Any, Any, Encoded]]:
+    return [batcher.encode(pixels, IMAGENET_NORMALIZATION) for pixels in images]
+
+
+async def start(batcher: Batcher, *images: np.ndarray) -> list[asyncio.Task[Encoded]]:
+    tasks = [asyncio.create_task(coroutine) for coroutine in encode(batcher, *images)]
+    await asyncio.sleep(0.05)
+    return tasks
+
+
+def test_free_device_takes_what_is_there_and_a_busy_one_collects() -> None:
+    """An artificial delay would cost latency when idle; batches of one would cost throughput when busy."""
+    device = Device()
+    device.free.clear()
+
+    async def test(batcher: Batcher) -> None:
+        tasks = await start(batcher, image(1))
+        tasks += await start(batcher, *(image(value) for value in (2, 3, 4)))
+        device.free.set()
+        encoded = await asyncio.gather(*tasks)
+        assert [e.outcome.tolist() for e in encoded] == [[1], [2], [3], [4]]
+
+    run(device, test)
+    assert device.batches == [(2, 2, [1]), (2, 2, [2, 3, 4])]
+
+
+def test_shapes_do_not_mix_and_the_oldest_view_goes_first() -> None:
+    """A shape that comes rarely would starve behind one that always fills its batches."""
+    device = Device()
+    device.free.clear()
+
+    async def test(batcher: Batcher) -> None:
+        tasks = await start(batcher, image(0))
+        tasks += await start(batcher, image(1), image(2, height=4), image(3), image(4), image(5, height=4))
+        device.free.set()
+        await asyncio.gather(*tasks)
+
+    run(device, test, max_size=2)
+    assert device.batches == [(2, 2, [0]), (2, 2, [1, 3]), (4, 2, [2, 5]), (2, 2, [4])]
+
+
+def test_pixels_bound_a_batch() -> None:
+    device = Device()
+    run(device, lambda batcher: asyncio.gather(*encode(batcher, *(image(i, 10, 10) for i in range(5)))), max_pixels=250)
+    assert max(len(values) for _, _, values in device.batches) == 2
+
+
+def test_abandoned_work_never_reaches_the_device() -> None:
+    """Work for callers that are gone would make an overload permanent."""
+    device = Device()
+    device.free.clear()
+
+    async def test(batcher: Batcher) -> None:
+        tasks = await start(batcher, *(image(value) for value in range(10)))
+        for task in tasks[1::2]:
+            task.cancel()
+        device.free.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    run(device, test, max_size=3)
+    assert sorted(value for _, _, values in device.batches[1:] for value in values) == [4, 6, 8]
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_poison_fails_alone(padded: bool) -> None:
+    """One item that the model chokes on must not fail those that it shares a batch with."""
+
+    async def test(batcher: Batcher) -> list[Encoded]:
+        return await asyncio.gather(*encode(batcher, *(image(value) for value in (1, 2, POISON, 3, NAN, 4))))
+
+    outcomes = [encoded.outcome for encoded in run(Device(), test, padded=padded)]
+    assert [o.reason if isinstance(o, ItemError) else o.tolist() for o in outcomes] == [
+        [1], [2], "ENCODING_FAILED", [3], "NON_FINITE", [4]
+    ]  # fmt: skip
+
+
+def test_batch_that_does_not_fit_is_split() -> None:
+    async def test(batcher: Batcher) -> list[Encoded]:
+        return await asyncio.gather(*encode(batcher, *(image(value) for value in range(1, 8))))
+
+    encoded = run(Device(max_batch=2), test)
+    assert [e.outcome.tolist() for e in encoded] == [[value] for value in range(1, 8)]
+
+
+def test_image_that_never_fits_says_so() -> None:
+    [encoded] = run(Device(max_batch=0), lambda batcher: asyncio.gather(*encode(batcher, image(1))))
+    assert encoded.outcome.reason == "OUT_OF_DEVICE_MEMORY"
+
+
+def test_lost_device_fails_everyone_at_once() -> None:
+    """Callers would wait for ever on a worker that is dead."""
+    device = Device()
+    device.free.clear()
+
+    async def test(batcher: Batcher) -> None:
+        tasks = await start(batcher, image(1), image(2), image(3, height=4))
+        device.lost = True
+        device.free.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(result) for result in results] == [DeviceLostError] * 3
+        assert batcher.lost.is_set()
+        with pytest.raises(DeviceLostError):
+            await batcher.encode(image(4), IMAGENET_NORMALIZATION)
+
+    run(device, test)
+
+
+def test_padded_batches_of_a_shape_have_one_size() -> None:
+    device = Device()
+    run(
+        device, lambda b: asyncio.gather(*encode(b, *(image(v, 10, 10) for v in range(7)))), padded=True, max_pixels=450
+    )
+    assert {len(values) for _, _, values in device.batches} == {4}
+
+
+def test_pixel_budget_is_first_come_first_served() -> None:
+    """A large item would wait for ever while small ones slip past it."""
+    order: list[str] = []
+
+    async def hold(budget: PixelBudget, name: str, pixels: int) -> None:
+        async with budget.hold(pixels):
+            order.append(name)
+            await asyncio.sleep(0.01)
+
+    async def main() -> None:
+        budget = PixelBudget(10)
+        abandoned = asyncio.create_task(hold(budget, "first", 8))
+        tasks = [asyncio.create_task(hold(budget, n, p)) for n, p in (("large", 50), ("small", 1), ("small", 1))]
+        await asyncio.gather(abandoned, *tasks)
+        async with budget.hold(10):
+            order.append("all is free again")
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+    assert order == ["first", "large", "small", "small", "all is free again"]
