@@ -82,8 +82,8 @@ _BUNDLED: dict[str, Any] = {
     "clip_weights": "",
     "backbone": "demo",
     "backbone_weights": "imagenet",
-    "view_size": 128,
-    "image_size": 128,
+    "view_size": 96,
+    "image_size": 112,
     "learning_rate": 3e-4,
     "batch_size": 32,
 }

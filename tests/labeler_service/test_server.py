@@ -1,11 +1,6 @@
-"""The server as callers see it: real processes, real sockets, every RPC."""
+"""The RPCs as callers see them: information, vocabularies, scores of images and crops, streams."""
 
 import hashlib
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,39 +13,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from clip_labeler.v1 import labeler_pb2 as pb
-from clip_labeler.v1.labeler_pb2_grpc import LabelerServiceStub
 
 SERVICE = "clip_labeler.v1.LabelerService"
 CLASSES = ["cat", "dog", "tree"]
 PAPER = pb.Preprocessing(profile=pb.Preprocessing.PROFILE_PAPER)
 ImageBytes = Callable[..., bytes]
-
-
-@pytest.fixture(scope="module")
-def channel(labeler: Any) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(labeler.address) as channel:
-        yield channel
-
-
-@pytest.fixture(scope="module")
-def stub(channel: grpc.Channel) -> Any:
-    return LabelerServiceStub(channel)
-
-
-@pytest.fixture(scope="module")
-def options(stub: Any) -> pb.ScoreOptions:
-    return score_options(stub)
-
-
-def score_options(stub: Any, **changes: Any) -> pb.ScoreOptions:
-    vocabulary = stub.CreateVocabulary(pb.CreateVocabularyRequest(class_names=CLASSES))
-    fields = {
-        "vocabulary_id": vocabulary.vocabulary_id,
-        "preprocessing": PAPER,
-        "output": pb.ScoreOptions.OUTPUT_PROBABILITIES,
-        **changes,
-    }
-    return pb.ScoreOptions(**fields)
 
 
 def changed(options: pb.ScoreOptions, **changes: Any) -> pb.ScoreOptions:
@@ -159,7 +126,9 @@ class TestVocabulary:
         error = failure(lambda: stub.CreateVocabulary(pb.CreateVocabularyRequest(**fields)))
         assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
 
-    def test_templates_are_averaged_as_unit_vectors(self, stub: Any, image_bytes: ImageBytes) -> None:
+    def test_templates_are_averaged_as_unit_vectors(
+        self, stub: Any, score_options: Any, image_bytes: ImageBytes
+    ) -> None:
         """Summed cosines of unit vectors, over the mean's length."""
 
         def cosines(templates: list[str]) -> np.ndarray:
@@ -361,157 +330,3 @@ class TestStreams:
         assert reason_of(results["broken"].error) in ("IMAGE_TRUNCATED", "NOT_AN_IMAGE")
         assert not results["broken"].crops
         assert {reason_of(results[name].error) for name in ("none", "many")} == {"CROP_COUNT"}
-
-
-class TestBias:
-    GATE = pb.EntropyGate(max_entropy=2, unit=pb.EntropyGate.UNIT_NATS)
-    ROWS = np.array([[0.8, 0.1, 0.1], [0.2, 0.6, 0.2], [0.6, 0.3, 0.1]], np.float32)
-
-    def test_statistics_of_earlier_calls_merge(self, stub: Any) -> None:
-        def estimate(*requests: pb.EstimateBiasRequest) -> pb.EstimateBiasResponse:
-            return stub.EstimateBias(iter(requests))
-
-        whole = estimate(pb.EstimateBiasRequest(gate=self.GATE, probabilities=matrix(self.ROWS)))
-        part = estimate(pb.EstimateBiasRequest(gate=self.GATE, probabilities=matrix(self.ROWS[:1])))
-        merged = estimate(
-            pb.EstimateBiasRequest(gate=self.GATE, statistics=part.statistics),
-            pb.EstimateBiasRequest(probabilities=matrix(self.ROWS[1:])),
-        )
-        assert merged == whole
-        assert values(whole.bias)[0] == pytest.approx([0.7, 0.6, 0.65])
-        assert whole.statistics.num_rows == 3
-
-    @pytest.mark.parametrize(
-        "requests",
-        [
-            [],
-            [{"probabilities": matrix(ROWS)}],
-            [{"gate": GATE}],
-            [{"gate": GATE, "probabilities": matrix(ROWS)}, {"gate": GATE}],
-            [{"gate": GATE, "probabilities": matrix(ROWS)}, {"probabilities": matrix(ROWS[:, :2] / 0.9)}],
-            [{"gate": GATE, "probabilities": matrix(ROWS)}, {"probabilities": matrix([[0.5, 0.5]])}],
-            [{"gate": GATE, "probabilities": pb.Matrix(rows=3, columns=3, data=bytes(35))}],
-            [{"gate": GATE, "probabilities": pb.Matrix(rows=-1, columns=-1, data=bytes(4))}],
-            [{"gate": pb.EntropyGate(max_entropy=-1, unit=1), "probabilities": matrix(ROWS)}],
-            [{"gate": pb.EntropyGate(max_entropy=1), "probabilities": matrix(ROWS)}],
-            [{"gate": GATE, "statistics": pb.BiasStatistics(sums=[2], counts=[1], num_rows=1)}],
-            [{"gate": GATE, "statistics": pb.BiasStatistics(sums=[1], counts=[1, 1], num_rows=2)}],
-        ],
-    )
-    def test_mistakes(self, stub: Any, requests: list[dict[str, Any]]) -> None:
-        error = failure(lambda: stub.EstimateBias(iter(pb.EstimateBiasRequest(**fields) for fields in requests)))
-        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
-
-    @pytest.mark.parametrize(
-        "request_fields",
-        [
-            {"probabilities": matrix(ROWS)},
-            {"probabilities": matrix(ROWS), "calibration": pb.Calibration(bias=matrix([1, 1]))},
-            {"probabilities": matrix(ROWS * 9), "calibration": pb.Calibration(bias=matrix([1, 1, 1]))},
-            {"probabilities": matrix(ROWS), "calibration": pb.Calibration(bias=matrix([1, 1, 1]), floor=2)},
-            {"calibration": pb.Calibration(bias=matrix([1, 1, 1]))},
-        ],
-    )
-    def test_apply_mistakes(self, stub: Any, request_fields: dict[str, Any]) -> None:
-        error = failure(lambda: stub.ApplyBias(pb.ApplyBiasRequest(**request_fields)))
-        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
-
-
-@pytest.fixture(scope="module")
-def small_server(start_labeler: Any, tiny_clip: Any) -> Any:
-    return start_labeler(*tiny_clip.flags, "--max-requests-in-flight", "2")
-
-
-class TestProcess:
-    def test_batched_scores_equal_one_by_one_without_padding(self, small_server: Any, image_bytes: ImageBytes) -> None:
-        with grpc.insecure_channel(small_server.address) as channel:
-            stub = LabelerServiceStub(channel)
-            options = score_options(stub)
-            contents = [image_bytes(seed) for seed in range(16)]
-            together = [values(r.scores) for r in score(stub, options, *contents)]
-            alone = [values(score(stub, options, content)[0].scores) for content in contents]
-            np.testing.assert_allclose(together, alone, atol=1e-5)
-
-    def test_overload_is_refused_at_once(self, small_server: Any, image_bytes: ImageBytes) -> None:
-        """Queued without end, every caller would time out and the work for all of them be done in vain."""
-        with grpc.insecure_channel(small_server.address) as channel:
-            stub = LabelerServiceStub(channel)
-            request = pb.ScoreImagesRequest(options=score_options(stub), images=images(*[image_bytes()] * 64))
-            calls = [stub.ScoreImages.future(request) for _ in range(6)]
-            codes = [call.code() for call in calls]
-            assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
-            refused = calls[codes.index(grpc.StatusCode.RESOURCE_EXHAUSTED)]
-            retry = error_details_pb2.RetryInfo()
-            assert call_status(refused).details[1].Unpack(retry)
-            assert retry.retry_delay.ToMilliseconds() > 0
-            assert len(stub.ScoreImages(request).results) == 64, "and the count went down again"
-
-    def test_sigterm_lets_calls_end(self, start_labeler: Any, tiny_clip: Any, image_bytes: ImageBytes) -> None:
-        server = start_labeler(*tiny_clip.flags)
-        with grpc.insecure_channel(server.address) as channel:
-            stub = LabelerServiceStub(channel)
-            content = image_bytes(0, 300, 300)
-            options = score_options(stub, preprocessing=pb.Preprocessing(profile=1, view_size=512))
-            request = pb.ScoreImagesRequest(options=options, images=images(*[content] * 16))
-            calls = [stub.ScoreImages.future(request) for _ in range(3)]
-            score(stub, options, content)  # All of them have arrived by now.
-            server.process.send_signal(signal.SIGTERM)
-            assert [len(call.result().results) for call in calls] == [16] * 3
-            assert server.process.wait(30) == 0
-
-    def test_end_of_standard_input_stops_it(self, start_labeler: Any, tiny_clip: Any) -> None:
-        """A server would outlive a parent that was killed."""
-        server = start_labeler(*tiny_clip.flags)
-        assert server.stop() == 0
-
-    def test_port_in_use(self, labeler: Any, tiny_clip: Any) -> None:
-        """With so_reuseport a second server would silently take half of the connections."""
-        port = labeler.address.rsplit(":", 1)[1]
-        status, message = run_cli("serve", *tiny_clip.flags, "--port", port)
-        assert status == 2
-        assert f"cannot listen on 127.0.0.1:{port}: is the port in use?" in message
-
-    @pytest.mark.parametrize(
-        ("flags", "message"),
-        [
-            (["--prot", "1"], "Did you mean --port?"),
-            (["--port", "x"], "--port"),
-            (["--host", "0.0.0.0"], "--insecure"),
-            (["--dtype", "int8"], "float16"),
-            (["--max-classes", "0"], "--max-classes must be positive"),
-        ],
-    )
-    def test_mistakes_are_one_line(self, flags: list[str], message: str) -> None:
-        status, line = run_cli("serve", *flags)
-        assert status == 2
-        assert message in line
-        assert line.count("\n") == 1
-
-    def test_environment(self) -> None:
-        status, line = run_cli("serve", "--dtype", "int8", LABELER_PORT="x")
-        assert status == 2
-        assert "LABELER_PORT" in line or "int8" in line
-        assert run_cli("serve", LABELER_PORT="x") == (
-            2, 'clip-labeler: Invalid value for LABELER_PORT from env: unable to convert "x" into int.\n'
-        )  # fmt: skip
-
-    def test_free_port_is_loopback_only(self, labeler: Any) -> None:
-        """Plain text must not leave the machine unasked."""
-        port = int(labeler.address.rsplit(":", 1)[1])
-        with socket.socket() as other:
-            other.settimeout(2)
-            outside = next(iter(set(socket.gethostbyname_ex(socket.gethostname())[2]) - {"127.0.0.1"}), None)
-            if outside is None:
-                pytest.skip("this machine has loopback only")
-            assert other.connect_ex((outside, port)) != 0
-
-
-def run_cli(*arguments: str, **environment: str) -> tuple[int, str]:
-    completed = subprocess.run(
-        [sys.executable, "-m", "labeler_service", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return completed.returncode, completed.stderr

@@ -16,7 +16,7 @@ from trainer.data.drawing.catalogue import CLASS_NAMES, SUBJECTS
 from trainer.data.drawing.composition import Scene, compose, object_sizes, random_place, random_subject
 from trainer.data.seeds import SeedSpace, seeded_generator
 
-COUNT_ODDS = (0.22, 0.26, 0.22, 0.15, 0.1, 0.05)  # of one to six objects in a scene
+COUNT_ODDS = (0.34, 0.28, 0.18, 0.11, 0.06, 0.03)  # of one to six objects in a scene; about two classes an image
 SCENES_PER_SEED = 1_000_000  # scene numbers of one data set; another seed takes the next million
 FIRST_VALIDATION_SCENE = 500_000  # of those: the lower half is for training, the upper half for validation
 JPEG_QUALITY = 92  # as VOC's own files: fine for the eye, with a camera's usual faults
