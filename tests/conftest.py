@@ -60,10 +60,10 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> TinyClip:
 class Labeler:
     """A running server. `address` is host:port; `process` its process, whose standard error is in `log`."""
 
-    def __init__(self, flags: list[str], log: Path) -> None:
+    def __init__(self, flags: list[str], log: Path, port: int) -> None:
         self.log = log
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "labeler_service", "serve", "--port", "0", "--stop-with-stdin", *flags],
+            [sys.executable, "-m", "labeler_service", "serve", "--port", str(port), "--stop-with-stdin", *flags],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log.open("wb"),
@@ -102,12 +102,12 @@ StartLabeler = Callable[..., Labeler]
 
 @pytest.fixture(scope="session")
 def start_labeler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartLabeler]:
-    """start_labeler(*flags): starts `python -m labeler_service serve` on a free port; all are stopped at the end."""
+    """start_labeler(*flags, port=0): starts `python -m labeler_service serve`, 0 for a free port; all stop at the end."""
     folder = tmp_path_factory.mktemp("labelers")
     started: list[Labeler] = []
 
-    def start(*flags: str) -> Labeler:
-        labeler = Labeler(list(flags), folder / f"{len(started)}.log")
+    def start(*flags: str, port: int = 0) -> Labeler:
+        labeler = Labeler(list(flags), folder / f"{len(started)}.log", port)
         started.append(labeler)
         return labeler
 

@@ -33,6 +33,11 @@ ARCHITECTURE = "resnet10t"
 # so that class activation maps have a cell for every 16 pixels instead of 32.
 MODEL_ARGS: dict[str, Any] = {"channels": [32, 64, 128, 256], "stem_width": 16, "output_stride": 16}
 SIDE = 112  # pixels of the training input
+# What timm should record of these weights, instead of what it knows of the ImageNet weights of the same architecture.
+PRETRAINED_CFG = {
+    "tag": "ccd_demo", "origin_url": "", "license": "", "crop_pct": 1.0, "test_crop_pct": 1.0,
+    "input_size": (3, SIDE, SIDE), "test_input_size": (3, SIDE, SIDE), "pool_size": (SIDE // 16, SIDE // 16),
+}  # fmt: skip
 STORED_SIDE = 128  # pixels of the drawn pictures, before random crops
 BATCH = 64
 LEARNING_RATE = 2e-3  # AdamW
@@ -66,6 +71,7 @@ def main(
     """
     pixels, labels = load_or_draw(work, images, seed, workers)
     model = train(pixels, labels, epochs, seed)
+    model = model.to(memory_format=torch.contiguous_format)  # safetensors takes no other
     save_for_hf(model, str(output), model_args=MODEL_ARGS, safe_serialization=True)
     (output / "model.safetensors").chmod(0o644)  # safetensors writes files for the owner only
 
@@ -107,7 +113,9 @@ def _draw(seed: int, index: int) -> tuple[NDArray[np.uint8], int]:
 def train(pixels: NDArray[np.uint8], labels: NDArray[np.int64], epochs: int, seed: int) -> nn.Module:
     """Plain softmax classification; prints the accuracy on the pictures kept apart."""
     torch.manual_seed(seed)
-    model = timm.create_model(ARCHITECTURE, num_classes=len(CLASS_NAMES), **MODEL_ARGS)
+    model = timm.create_model(
+        ARCHITECTURE, num_classes=len(CLASS_NAMES), pretrained_cfg_overlay=PRETRAINED_CFG, **MODEL_ARGS
+    )
     model = model.to(memory_format=torch.channels_last)
     kept = np.arange(len(labels)) % VALIDATION_SHARE == 0
     training, validation = np.flatnonzero(~kept), np.flatnonzero(kept)

@@ -118,7 +118,7 @@ def test_labeler_killed_during_scoring_and_started_again(
     victim.process.kill()
     victim.process.wait()
     assert 0 < answered < 64, "the labeler was not hit in the middle of scoring"
-    start_labeler(*flags, "--port", victim.address.rpartition(":")[2])
+    start_labeler(*flags, port=int(victim.address.rpartition(":")[2]))
     text, _ = process.communicate(timeout=200)
     assert process.returncode == 0, text
     assert fingerprint(output) == fingerprint(undisturbed)

@@ -33,11 +33,11 @@ def test_statistics_of_earlier_calls_merge(stub: Any) -> None:
     def estimate(*requests: pb.EstimateBiasRequest) -> pb.EstimateBiasResponse:
         return stub.EstimateBias(iter(requests))
 
-    whole = estimate(pb.EstimateBiasRequest(gate=self.GATE, probabilities=matrix(self.ROWS)))
-    part = estimate(pb.EstimateBiasRequest(gate=self.GATE, probabilities=matrix(self.ROWS[:1])))
+    whole = estimate(pb.EstimateBiasRequest(gate=GATE, probabilities=matrix(ROWS)))
+    part = estimate(pb.EstimateBiasRequest(gate=GATE, probabilities=matrix(ROWS[:1])))
     merged = estimate(
-        pb.EstimateBiasRequest(gate=self.GATE, statistics=part.statistics),
-        pb.EstimateBiasRequest(probabilities=matrix(self.ROWS[1:])),
+        pb.EstimateBiasRequest(gate=GATE, statistics=part.statistics),
+        pb.EstimateBiasRequest(probabilities=matrix(ROWS[1:])),
     )
     assert merged == whole
     assert values(whole.bias)[0] == pytest.approx([0.7, 0.6, 0.65])

@@ -45,9 +45,9 @@ def _known_formats() -> str:
 
 def _demo(_: Path, options: ReadOptions) -> DataSplits:
     from trainer.data.drawing.catalogue import CLASS_NAMES  # imported here: only the demo pays for the drawing code
-    from trainer.data.scenes import write_demo_dataset
+    from trainer.data.scenes import drawing_fingerprint, write_demo_dataset
 
-    folder = options.cache / f"demo-{DEMO_TRAIN}-{DEMO_VAL}-seed{DEMO_SEED}"
+    folder = options.cache / f"demo-{DEMO_TRAIN}-{DEMO_VAL}-{drawing_fingerprint()}"
     write_demo_dataset(folder, num_train=DEMO_TRAIN, num_val=DEMO_VAL, seed=DEMO_SEED)  # returns at once if it is there
     names = options.class_names or CLASS_NAMES
     return read_voc(folder, class_names=names, train_split="train", val_split="val", difficult=options.difficult)

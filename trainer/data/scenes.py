@@ -1,5 +1,6 @@
 """The embedded demo's data set: scenes by number, and an ordinary folder of them in Pascal VOC's format."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -22,6 +23,7 @@ FIRST_VALIDATION_SCENE = 500_000  # of those: the lower half is for training, th
 JPEG_QUALITY = 92  # as VOC's own files: fine for the eye, with a camera's usual faults
 TRUNCATED_BELOW = 0.95  # visible share below which VOC calls an object truncated
 RECORD = "demo.json"  # what the folder was written with; it is the last file written, so it marks a complete folder
+FINGERPRINT_SCENES = 16  # enough for every class to be drawn, and a tenth of a second
 CHUNK = 32  # scenes per task of the process pool
 
 
@@ -63,6 +65,14 @@ def write_demo_dataset(folder: Path, *, num_train: int, num_val: int, seed: int)
         _publish(draft, folder, record)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def drawing_fingerprint() -> str:
+    """Sixteen hexadecimal digits that change when the drawings do: a cached data set of older ones is not used."""
+    digest = hashlib.sha256()
+    for number in range(FINGERPRINT_SCENES):
+        digest.update(draw_scene(number).image.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def scene_numbers(num_train: int, num_val: int, seed: int) -> dict[str, list[int]]:
