@@ -50,26 +50,23 @@ def evaluate_and_print(model: Any, num_scenes: int = NUM_SCENES) -> None:
 def _score(model: Any, texts: torch.Tensor, image: NDArray[np.uint8], box: Box | None) -> Probabilities:
     """(C,) probabilities of the squashed picture, or of the widened box with its longer side at the view size."""
     picture = Image.fromarray(image)
-    width, height = picture.size
     shape = (VIEW_SIDE, VIEW_SIDE)
     if box is not None:
-        margin = WIDENING * max(width, height)
-        x0, y0, x1, y1 = (
-            max(box[0] - margin, 0),
-            max(box[1] - margin, 0),
-            min(box[2] + margin, width),
-            min(box[3] + margin, height),
-        )
-        picture = picture.crop((round(x0), round(y0), round(x1), round(y1)))
+        picture = picture.crop(_widened(box, picture.width, picture.height))
         scale = VIEW_SIDE / max(picture.size)
-        shape = (
-            max(round(picture.width * scale), demo_clip_model.STRIDE),
-            max(round(picture.height * scale), demo_clip_model.STRIDE),
-        )
+        width, height = (max(round(side * scale), demo_clip_model.STRIDE) for side in picture.size)
+        shape = (width, height)
     pixels = demo_clip_model.normalise(np.asarray(picture.resize(shape, Image.Resampling.BICUBIC))[None])
     logits = model.logit_scale.exp() * demo_clip_model.encode_images(model, pixels) @ texts.T
     probabilities: Probabilities = logits.softmax(dim=-1)[0].numpy()
     return probabilities
+
+
+def _widened(box: Box, width: int, height: int) -> Box:
+    """The box with its margin, cut at the picture's edge."""
+    margin = round(WIDENING * max(width, height))
+    x0, y0, x1, y1 = box
+    return (max(x0 - margin, 0), max(y0 - margin, 0), min(x1 + margin, width), min(y1 + margin, height))
 
 
 def _mean_ap(targets: NDArray[np.bool_], scores: Probabilities) -> float:

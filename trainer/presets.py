@@ -83,7 +83,7 @@ _BUNDLED: dict[str, Any] = {
     "backbone": "demo",
     "backbone_weights": "imagenet",
     "view_size": 96,
-    "image_size": 112,
+    "image_size": 96,
     "learning_rate": 3e-4,
     "batch_size": 32,
 }
