@@ -110,7 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     `arguments` default to the process's own.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)  # what is below goes to the run's own log
+    logging.basicConfig(handlers=[handler], format="%(levelname)s %(message)s")
     signal.signal(signal.SIGTERM, _terminate)
     sys.exit(_guarded(lambda: app.meta(arguments, result_action="return_value")))
 

@@ -110,8 +110,8 @@ class RunConfig:
     """Weight beta of the consistency loss (eq. 8)."""
     uncertain_weight: float | None = None
     """Weight of images over the entropy gate in the label loss; 1 weighs all alike (released code's loss_coeff)."""
-    stop: Literal["fixed", "paper", "official"] | None = None
-    """Which label-free stopping rule picks the weights."""
+    stop: Literal["fixed", "paper", "official", "last"] | None = None
+    """Which label-free stopping rule picks the weights; last: none does, the last epoch's are kept."""
     halt: bool | None = None
     """End training when the rule fires."""
 
@@ -162,7 +162,7 @@ class Settings(RunConfig):
     head_multiplier: float
     consistency_weight: float
     uncertain_weight: float
-    stop: Literal["fixed", "paper", "official"]
+    stop: Literal["fixed", "paper", "official", "last"]
     halt: bool
     workers: int
 

@@ -75,11 +75,14 @@ def _introduce(run: Run) -> None:
         f"{len(run.train)} images, {run.num_classes} classes; CLIP: {clip}; classifier: {config.backbone} at "
         f"{config.image_size} px on {run.machine.device}; results in {run.folder.root}",
         highlight=False,
+        soft_wrap=True,
     )
     for image_id, reason in run.failed:
-        run.console.print(f"left out {image_id}: {reason}", style="yellow", markup=False, highlight=False)
+        run.console.print(
+            f"left out {image_id}: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True
+        )
     if run.data != "demo" and config.labeler is None and config.clip == "demo" and config.method == "ccd":
-        run.console.print(f"note: {BUNDLED_WARNING}", style="yellow", highlight=False)
+        run.console.print(f"note: {BUNDLED_WARNING}", style="yellow", highlight=False, soft_wrap=True)
     packages = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow", "grpcio", "protobuf")
     environment = {name: version(name) for name in packages} | {
         "ccd": __version__,

@@ -97,8 +97,7 @@ def print_summary(run: Run, summary: dict[str, Any], console: Console) -> None:
     }
     for key, value in summary["map"].items():
         table.add_row(names[key], f"{value:.1f} %")
-    fired = "" if summary["stop_rule_fired"] else " (the stop rule never fired: last epoch)"
-    table.add_row("weights of epoch", f"{summary['stop_epoch'] + 1} of {summary['epochs_trained']}{fired}")
+    table.add_row("weights of epoch", f"{summary['stop_epoch'] + 1} of {summary['epochs_trained']}")
     table.add_row("seconds", f"{sum(summary['seconds'].values()):.0f}")
     table.add_row("folder", str(run.folder.root))
     console.print(table)

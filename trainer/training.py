@@ -107,8 +107,8 @@ class Training:
         }
         self.history.rows.append(row)
         config = self.run.config
-        if config.method == "supervised":
-            return  # targets hold no noise that later epochs could fit: the last epoch's weights are kept
+        if config.stop == "last" or config.method == "supervised":  # targets hold no noise that epochs could fit
+            return
         curve = self.history.column("map_against_labels")
         self.history.stop_epoch = stop_epoch(curve, rule=config.stop, warmup_epochs=config.warmup_epochs)
 

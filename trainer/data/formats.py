@@ -10,7 +10,7 @@ from trainer.data.sample import DataSplits
 from trainer.data.voc import Difficult, has_split, read_voc
 
 # As many images as keep the demo's ten epochs to minutes on two CPU cores; its drawings are cheap, training is not.
-DEMO_TRAIN, DEMO_VAL, DEMO_SEED = 2000, 1000, 0
+DEMO_TRAIN, DEMO_VAL, DEMO_SEED = 3000, 1000, 0
 
 
 @dataclass(frozen=True)

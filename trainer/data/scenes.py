@@ -18,6 +18,7 @@ from trainer.data.drawing.composition import Scene, compose, object_sizes, rando
 from trainer.data.seeds import SeedSpace, seeded_generator
 
 COUNT_ODDS = (0.34, 0.28, 0.18, 0.11, 0.06, 0.03)  # of one to six objects in a scene; about two classes an image
+SMALLEST = 0.17  # of the shorter side: about 16 pixels of a 96-pixel view, the least that shows what a thing is
 SCENES_PER_SEED = 1_000_000  # scene numbers of one data set; another seed takes the next million
 FIRST_VALIDATION_SCENE = 500_000  # of those: the lower half is for training, the upper half for validation
 JPEG_QUALITY = 92  # as VOC's own files: fine for the eye, with a camera's usual faults
@@ -38,7 +39,7 @@ def draw_scene(seed: int) -> Scene:
     count = 1 + int(rng.choice(len(COUNT_ODDS), p=COUNT_ODDS))
     place = random_place(rng, SUBJECTS)
     subjects = [random_subject(rng, SUBJECTS, place) for _ in range(count)]
-    return compose(rng, subjects, object_sizes(rng, count), place)
+    return compose(rng, subjects, object_sizes(rng, count, SMALLEST), place)
 
 
 def write_demo_dataset(folder: Path, *, num_train: int, num_val: int, seed: int) -> None:

@@ -17,9 +17,8 @@ from trainer.data.drawing.photo import light, photograph
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1, half-open, pixels
 
 SIDE_RANGE = (150, 260)  # pixels of the shorter and longer side at most, so that files stay small and drawing fast
-LONG_TAIL = (
-    4.0  # odds of the first class against the last; places add to it: as measured, person is 8 times as frequent as bus
-)
+# Odds of the first class against the last; places add to it: as measured, person is 8 times as frequent as bus.
+LONG_TAIL = 4.0
 NATURAL_SHARE = 0.75  # of the objects suit the place; the others are anywhere, so that the place never tells the class
 MIN_VISIBLE = 0.3  # an object that is hidden more than this would be a guess even to a person: it is left out
 
@@ -67,10 +66,10 @@ def random_subject(rng: Generator, catalogue: Sequence[Subject], place: str, tai
     return catalogue[int(rng.choice(len(catalogue), p=weights / weights.sum()))]
 
 
-def object_sizes(rng: Generator, count: int) -> list[float]:
-    """Longer sides as a share of the picture's shorter side: one prominent thing, the others down to 9 %."""
+def object_sizes(rng: Generator, count: int, smallest: float = 0.09) -> list[float]:
+    """Longer sides as a share of the picture's shorter side: one prominent thing, the others down to `smallest`."""
     first = rng.uniform(0.35, 0.8)
-    return [first, *(math.exp(rng.uniform(math.log(0.09), math.log(0.5))) for _ in range(count - 1))]
+    return [first, *(math.exp(rng.uniform(math.log(smallest), math.log(0.5))) for _ in range(count - 1))]
 
 
 def compose(rng: Generator, subjects: Sequence[Subject], sizes: Sequence[float], place: str) -> Scene:
