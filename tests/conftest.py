@@ -102,7 +102,7 @@ StartLabeler = Callable[..., Labeler]
 
 @pytest.fixture(scope="session")
 def start_labeler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartLabeler]:
-    """start_labeler(*flags, port=0): starts `python -m labeler_service serve`, 0 for a free port; all stop at the end."""
+    """start_labeler(*flags, port=0): a process of `python -m labeler_service serve`; all are stopped at the end."""
     folder = tmp_path_factory.mktemp("labelers")
     started: list[Labeler] = []
 
