@@ -19,7 +19,7 @@ from trainer.files import write_atomically, write_json
 from trainer.labeling import Labeler
 from trainer.methods import METHODS
 from trainer.session import Run, open_run
-from trainer.summary import print_summary, summarise
+from trainer.summary import evaluate, print_summary, summarise
 from trainer.training import Training
 
 log = logging.getLogger(__name__)
@@ -59,9 +59,10 @@ def _stages(run: Run, labeler: Labeler) -> Outcome:
     training.train_until(config.warmup_epochs, lambda: method.initial_labels(run, labeler), stage="warmup")
     training.train_until(config.epochs, lambda: method.updated_labels(run, labeler, training.model), stage="training")
     with run.folder.stage("evaluation"):
-        summary = summarise(run, training)
+        quality = evaluate(run, training)
         export_labels(run)
         export_model(run, training)
+    summary = summarise(run, training, quality)
     failed = _write_failed(run)
     print_summary(run, summary, run.console)
     return Outcome(summary, failed)

@@ -32,8 +32,10 @@ def update_labels(initial: Labels, local: Labels, *, alpha: float, empty: NDArra
     alpha: weight of the initial label in [0, 1].
     empty: local label (C,) of such an image (the released code's is floor / bias); None keeps its initial label.
     """
-    filled_NC = np.where(np.isnan(local), initial if empty is None else empty, local)
-    return (alpha * initial + (1 - alpha) * filled_NC).clip(0, 1).astype(np.float32)
+    if empty is not None:
+        local = np.where(np.isnan(local), empty, local)
+    blend_NC = np.where(np.isnan(local), initial, alpha * initial + (1 - alpha) * local)
+    return blend_NC.clip(0, 1).astype(np.float32)
 
 
 def save_rows(path: Path, rows: Labels) -> None:

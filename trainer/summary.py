@@ -15,12 +15,8 @@ from trainer.session import Run
 from trainer.training import Training
 
 
-def summarise(run: Run, training: Training) -> dict[str, Any]:
-    """Evaluates the kept weights, writes summary.json and per_class.csv, returns the summary.
-
-    mAP in percent, only where targets exist. Label quality is measured on the training images before floor and clamp.
-    `validation` is the label-free stop, `validation_best_epoch` an oracle that looked at the targets.
-    """
+def summarise(run: Run, training: Training, quality: dict[str, float]) -> dict[str, Any]:
+    """Writes summary.json and returns it; `quality` is what `evaluate` measured."""
     state = run.folder.state
     views = state.get("views", {})
     rejected = state.get("initial_labels", {}).get("rejected", [])
@@ -42,7 +38,7 @@ def summarise(run: Run, training: Training) -> dict[str, Any]:
         "stop_epoch": training.kept_epoch,
         "stop_rule_fired": training.history.stop_epoch is not None,
         "epochs_trained": training.history.epochs,
-        "map": _quality(run, training),
+        "map": quality,
     }
     write_json(run.folder.path("summary.json"), summary)
     return summary
@@ -52,7 +48,12 @@ def _clip_forward_passes(run: Run, views: dict[str, Any]) -> int:
     return 0 if run.config.method == "supervised" else len(run.train) + int(views.get("count", 0))
 
 
-def _quality(run: Run, training: Training) -> dict[str, float]:
+def evaluate(run: Run, training: Training) -> dict[str, float]:
+    """mAP in percent of labels and classifier, only where targets exist; writes per_class.csv.
+
+    Label quality is measured on the training images before floor and clamp. `validation` is the label-free stop,
+    `validation_best_epoch` an oracle that looked at the targets.
+    """
     quality = {}
     targets = run.train.targets
     if targets is not None and run.config.method == "ccd":
