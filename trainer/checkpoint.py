@@ -25,21 +25,22 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: dict[str, An
     """Writes tensors with a JSON state and a checksum over both."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(state)
-    metadata = {"state": text, "sha256": _digest(tensors, text)}
-    write_atomically(path, safetensors.torch.save(tensors, metadata))
+    # one key, since safetensors writes several in random order and equal checkpoints shall be equal files
+    record = json.dumps({"sha256": _digest(tensors, text), "state": text})
+    write_atomically(path, safetensors.torch.save(tensors, {"checkpoint": record}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Reads what `write_tensors` wrote. Raises ValueError when the file is damaged."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            record = json.loads((file.metadata() or {}).get("checkpoint", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (safetensors.SafetensorError, OSError) as error:
+    except (safetensors.SafetensorError, OSError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: not a readable checkpoint ({error})") from error
-    if metadata.get("sha256") != _digest(tensors, metadata.get("state", "")):
+    if record.get("sha256") != _digest(tensors, record.get("state", "")):
         raise ValueError(f"{path}: damaged, its checksum does not match")
-    return tensors, json.loads(metadata["state"])
+    return tensors, json.loads(record["state"])
 
 
 def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
