@@ -83,7 +83,7 @@ def calibrated(run: Run, labeler: Labeler, probs: FloatArray, *, clamp: bool = T
     """Labels of raw probabilities: debiased, or as they are without debiasing. Rows of NaN stay NaN."""
     labels = probs.copy()
     known = np.isfinite(probs).all(axis=1)
-    if run.config.debias:
+    if run.config.debias and known.any():
         labels[known] = labeling.debias(labeler, probs[known], bias_of(run), floor=run.config.floor, clamp=clamp)
     return labels
 
@@ -112,6 +112,8 @@ def _write_bias(run: Run, labeler: Labeler, raw: FloatArray) -> None:
 
 
 def _score_views(run: Run, labeler: Labeler, views: Views) -> FloatArray:
+    if not len(views):  # no class was over the threshold in any image; an empty file cannot be mapped
+        return np.empty((0, run.num_classes), np.float32)
     path = run.folder.path("labels/views.npy")
     store = RowStore(path, rows=len(views), columns=run.num_classes)
     rows_of_image = views.rows_of_image()
