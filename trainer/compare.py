@@ -48,7 +48,10 @@ def run_study(data: str, study: str, seeds: int, output: Path, config: RunConfig
     rows = STUDIES[study]
     with SharedLabeler(data, config) as address:
         common = replace(config, labeler=address)
-        results = {row.name: [_one(data, row, seed, output, common, console) for seed in range(seeds)] for row in rows}
+        results: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
+        for seed in range(seeds):  # seed by seed, so that an interrupted study has whole tables
+            for row in rows:
+                results[row.name].append(_one(data, row, seed, output, common, console))
     _write(rows, results, output)
     console.print(_table(rows, results, f"{study} on {data}, {seeds} seeds"))
 
