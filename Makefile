@@ -1,7 +1,7 @@
 # Everything runs in .venv, which the first target that needs it makes; python3 (3.11 or later) and make are enough.
 PYTHON ?= python3
 BIN := .venv/bin
-# Two runs share a machine badly: one process, all its cores.
+# progress shows at once, also through a pipe
 export PYTHONUNBUFFERED := 1
 
 .PHONY: install demo ablation test test-slow check format proto bench clean
