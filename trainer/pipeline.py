@@ -25,8 +25,9 @@ from trainer.training import Training
 log = logging.getLogger(__name__)
 
 BUNDLED_WARNING = (
-    "the bundled demo CLIP has only ever seen drawings. For photographs add, for instance, --clip ViT-L-14-336-quickgelu "
-    "--clip-weights openai --view-size 336 --backbone resnet50.tv_in1k --image-size 448 --learning-rate 1e-5"
+    "the bundled demo CLIP has only ever seen drawings. For photographs add, for instance, "
+    "--clip ViT-L-14-336-quickgelu --clip-weights openai --view-size 336 "
+    "--backbone resnet50.tv_in1k --image-size 448 --learning-rate 1e-5"
 )
 
 
