@@ -1,7 +1,10 @@
-"""The outermost layer of every call: exceptions to status codes. The unexpected goes to the log, not to the caller."""
+"""What stands around every call. The outermost layer maps exceptions to status codes: the unexpected goes to the log,
+not to the caller."""
 
 import logging
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -11,8 +14,12 @@ from labeler_service.errors import LabelerError, RequestError, to_status
 logger = logging.getLogger(__name__)
 
 
-class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Maps LabelerError to its status and every other exception to INTERNAL."""
+class AroundCall(grpc.aio.ServerInterceptor):
+    """An interceptor that is a context manager around each call, of whatever kind the call is."""
+
+    @abstractmethod
+    def around(self, details: grpc.HandlerCallDetails, context: Any) -> AbstractAsyncContextManager[None]:
+        """Entered before the method runs, with its grpc.aio.ServicerContext; left when it has ended."""
 
     async def intercept_service(
         self,
@@ -22,39 +29,45 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:  # No such method: gRPC answers UNIMPLEMENTED.
             return None
+
+        def once(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+            async def wrapped(request: Any, context: Any) -> Any:
+                async with self.around(handler_call_details, context):
+                    return await method(request, context)
+
+            return wrapped
+
+        def many(method: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+            async def wrapped(request: Any, context: Any) -> AsyncIterator[Any]:
+                async with self.around(handler_call_details, context):
+                    async for response in method(request, context):
+                        yield response
+
+            return wrapped
+
         if handler.unary_unary:
-            return handler._replace(unary_unary=_guard(handler.unary_unary))
+            return handler._replace(unary_unary=once(handler.unary_unary))
         if handler.stream_unary:
-            return handler._replace(stream_unary=_guard(handler.stream_unary))
+            return handler._replace(stream_unary=once(handler.stream_unary))
         if handler.stream_stream:
-            return handler._replace(stream_stream=_guard_stream(handler.stream_stream))
-        return handler  # The one response stream without requests is Health.Watch.
+            return handler._replace(stream_stream=many(handler.stream_stream))
+        return handler  # The one response stream without requests is Health.Watch, which writes by itself.
 
 
-def _guard(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+class ErrorInterceptor(AroundCall):
+    """Maps LabelerError to its status and every other exception to INTERNAL."""
+
+    @asynccontextmanager
+    async def around(self, details: grpc.HandlerCallDetails, context: Any) -> AsyncIterator[None]:
         try:
-            return await method(request, context)
-        except Exception as error:
-            return await _abort(error, context)
-
-    return guarded
-
-
-def _guard_stream(method: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
-    async def guarded(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-        try:
-            async for response in method(requests, context):
-                yield response
+            yield
+        except grpc.aio.AbortError:
+            raise
         except Exception as error:
             await _abort(error, context)
 
-    return guarded
 
-
-async def _abort(error: Exception, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
+async def _abort(error: Exception, context: Any) -> None:
     if not isinstance(error, LabelerError):
         logger.error("unexpected error", exc_info=error)
         error = RequestError("INTERNAL", "internal error; the server's log has it", code=grpc.StatusCode.INTERNAL)

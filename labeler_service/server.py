@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from clip_labeler.v1 import labeler_pb2_grpc
 from labeler_service.backends import Backend
 from labeler_service.batching import Batcher, BatchLimits, PixelBudget
+from labeler_service.call_context import ContextInterceptor
 from labeler_service.config import ServerConfig
 from labeler_service.health import SERVICE, Readiness, run_canary
 from labeler_service.images import ImageLimits, prepare_pillow
@@ -42,7 +43,7 @@ def run(config: ServerConfig) -> int:
 
 async def _serve(config: ServerConfig) -> int:
     stop = _stop_event(config)
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_options(config))
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(), ContextInterceptor()], options=_options(config))
     address = _bind(server, config)  # Before the model is loaded, which takes long.
     backend = await asyncio.to_thread(_load_backend, config)
     if stop.is_set():
