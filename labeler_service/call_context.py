@@ -45,11 +45,8 @@ class ContextInterceptor(AroundCall):
             request_id=_request_id(details.invocation_metadata),
             deadline=None if remaining is None else time.monotonic() + remaining,
         )
-        token = current_call.set(call)
-        try:
-            yield
-        finally:
-            current_call.reset(token)
+        current_call.set(call)  # not reset: gRPC handles each call in a task, and so a context, of its own
+        yield
 
 
 def _request_id(metadata: Any) -> str:

@@ -6,17 +6,21 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Coroutine
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from clip_labeler.v1 import labeler_pb2_grpc
+from labeler_service.admission import Admission, PixelBudget
 from labeler_service.backends import Backend
-from labeler_service.batching import Batcher, BatchLimits, PixelBudget
+from labeler_service.batching import Batcher, BatchLimits
 from labeler_service.call_context import ContextInterceptor
 from labeler_service.config import ServerConfig
-from labeler_service.health import SERVICE, Readiness, run_canary
+from labeler_service.drain import Drain
+from labeler_service.health import SERVICE, Monitor, Readiness
 from labeler_service.images import ImageLimits, prepare_pillow
 from labeler_service.interceptors import ErrorInterceptor
 from labeler_service.pipeline import Pipeline
@@ -28,6 +32,8 @@ logger = logging.getLogger(__name__)
 DEVICE_LOST = 1
 # Enough for calls in flight to hear of it.
 DEVICE_LOST_GRACE_SECONDS = 1.0
+# For the last answers to leave; then what still hangs on, health watchers among it, is cut off.
+FLUSH_SECONDS = 0.5
 
 
 def run(config: ServerConfig) -> int:
@@ -38,53 +44,66 @@ def run(config: ServerConfig) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("labeler_service").setLevel(logging.INFO)
     prepare_pillow(_image_limits(config))
-    return asyncio.run(_serve(config))
+    status = asyncio.run(_serve(config))
+    if status == DEVICE_LOST:
+        # Not by sys.exit(), which waits for all threads: the one of a hung device never ends.
+        logging.shutdown()
+        os._exit(status)
+    return status
 
 
 async def _serve(config: ServerConfig) -> int:
-    stop = _stop_event(config)
-    server = grpc.aio.server(interceptors=[ErrorInterceptor(), ContextInterceptor()], options=_options(config))
+    stop, drain = _stop_event(config), Drain()
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(), ContextInterceptor(), drain], options=_options(config))
     address = _bind(server, config)  # Before the model is loaded, which takes long.
     backend = await asyncio.to_thread(_load_backend, config)
     if stop.is_set():
         return 0
     batcher = Batcher(backend, BatchLimits(config.batch_pixels, config.max_batch_size, padded=config.reproducible))
+    budget = PixelBudget(config.queue_pixels)
     pipeline = Pipeline(
-        batcher,
-        limits=_image_limits(config),
-        budget=PixelBudget(config.queue_pixels),
-        num_workers=config.decode_workers or os.cpu_count() or 1,
+        batcher, limits=_image_limits(config), budget=budget, num_workers=config.decode_workers or os.cpu_count() or 1
     )
-    readiness = Readiness()
-    await readiness.set(serving=False)
-    _add_services(server, config, backend, batcher, pipeline, readiness)
-    await server.start()
-    await run_canary(pipeline, backend.info)
-    await readiness.set(serving=True)
-    print(f"serving {config.model_name} at {address}", flush=True)
-
-    await _first(stop, batcher.lost)
-    # Health first, so that load balancers send nothing new while calls in flight end.
-    await readiness.set(serving=False)
-    await server.stop(DEVICE_LOST_GRACE_SECONDS if batcher.lost.is_set() else config.grace)
-    await batcher.close()
-    pipeline.close()
-    return DEVICE_LOST if batcher.lost.is_set() else 0
-
-
-def _add_services(
-    server: grpc.aio.Server,
-    config: ServerConfig,
-    backend: Backend,
-    batcher: Batcher,
-    pipeline: Pipeline,
-    readiness: Readiness,
-) -> None:
     vocabularies = VocabularyStore(
         lambda texts: batcher.run_on_device(lambda: backend.encode_texts(texts)),
         model_temperature=backend.info.temperature,
     )
-    servicer = LabelerServicer(config, backend.info, pipeline, vocabularies)
+    admission = Admission(budget, config.max_requests_in_flight, config.max_queue_seconds, config.batch_pixels)
+    servicer = LabelerServicer(config, backend.info, pipeline, vocabularies, admission, drain)
+    readiness = Readiness()
+    _add_services(server, servicer, readiness)
+    await readiness.set(serving=False)
+    await server.start()
+    monitor = Monitor(pipeline, backend.info, batcher, readiness, hang_seconds=config.hang_seconds)
+    try:
+        await _until(stop, _watch(monitor, f"serving {config.model_name} at {address}"))
+    finally:
+        # Health first, so that load balancers send nothing new while calls in flight end.
+        await readiness.set(serving=False)
+        await drain.finish(DEVICE_LOST_GRACE_SECONDS if batcher.lost.is_set() else config.grace)
+        await server.stop(FLUSH_SECONDS)
+        await batcher.close()
+        pipeline.close()
+    return DEVICE_LOST if batcher.lost.is_set() else 0
+
+
+async def _watch(monitor: Monitor, announcement: str) -> None:
+    await monitor.start()
+    print(announcement, flush=True)
+    await monitor.watch()
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Runs `work` until it ends, or until `stop` is set. Raises what it raised."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        working.result()
+    working.cancel()
+
+
+def _add_services(server: grpc.aio.Server, servicer: LabelerServicer, readiness: Readiness) -> None:
     labeler_pb2_grpc.add_LabelerServiceServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
     reflection.enable_server_reflection((SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
@@ -144,10 +163,3 @@ def _stop_event(config: ServerConfig) -> asyncio.Event:
 
         threading.Thread(target=wait_for_end, daemon=True).start()
     return stop
-
-
-async def _first(*events: asyncio.Event) -> None:
-    waiting = [asyncio.create_task(event.wait()) for event in events]
-    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
