@@ -12,15 +12,18 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from clip_labeler.v1 import labeler_pb2_grpc
+from labeler_service.auth import AuthInterceptor
 from labeler_service.backends import Backend
 from labeler_service.batching import Batcher, BatchLimits, PixelBudget
 from labeler_service.call_context import ContextInterceptor
 from labeler_service.config import ServerConfig
+from labeler_service.credentials import TlsFiles, server_credentials
 from labeler_service.health import SERVICE, Readiness, run_canary
 from labeler_service.images import ImageLimits, prepare_pillow
-from labeler_service.interceptors import ErrorInterceptor
+from labeler_service.interceptors import ErrorInterceptor, ParseInterceptor
 from labeler_service.pipeline import Pipeline
 from labeler_service.servicer import LabelerServicer
+from labeler_service.tokens import TokenFile
 from labeler_service.vocabulary import VocabularyStore
 
 logger = logging.getLogger(__name__)
@@ -43,7 +46,7 @@ def run(config: ServerConfig) -> int:
 
 async def _serve(config: ServerConfig) -> int:
     stop = _stop_event(config)
-    server = grpc.aio.server(interceptors=[ErrorInterceptor(), ContextInterceptor()], options=_options(config))
+    server = grpc.aio.server(interceptors=_interceptors(config), options=_options(config))
     address = _bind(server, config)  # Before the model is loaded, which takes long.
     backend = await asyncio.to_thread(_load_backend, config)
     if stop.is_set():
@@ -87,7 +90,14 @@ def _add_services(
     servicer = LabelerServicer(config, backend.info, pipeline, vocabularies)
     labeler_pb2_grpc.add_LabelerServiceServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
-    reflection.enable_server_reflection((SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+    if config.reflection:
+        reflection.enable_server_reflection((SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+
+
+def _interceptors(config: ServerConfig) -> list[grpc.aio.ServerInterceptor]:
+    """The first is outermost. Raises ValueError when the token file cannot be used."""
+    tokens = TokenFile(config.token_file) if config.token_file else None
+    return [ErrorInterceptor(), ContextInterceptor(), AuthInterceptor(tokens), ParseInterceptor()]
 
 
 def _image_limits(config: ServerConfig) -> ImageLimits:
@@ -118,16 +128,23 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         # Connections that say nothing.
         ("grpc.server_handshake_timeout_ms", 5_000),
         ("grpc.max_connection_idle_ms", 300_000),
+        # A connection stays with its replica; the grace for calls in flight is unlimited by default. The option is an
+        # int, whose largest value means never.
+        ("grpc.max_connection_age_ms", min(round(config.max_connection_age * 1000), 2**31 - 1)),
     ]
 
 
 def _bind(server: grpc.aio.Server, config: ServerConfig) -> str:
-    """The address that the server will listen on, with the port that was chosen."""
+    """The address that the server will listen on, with the port that was chosen. Raises ValueError."""
     host = f"[{config.host}]" if ":" in config.host else config.host
+    address = f"{host}:{config.port}"
     try:
-        return f"{host}:{server.add_insecure_port(f'{host}:{config.port}')}"
+        if config.tls_cert and config.tls_key:
+            credentials = server_credentials(TlsFiles(config.tls_cert, config.tls_key, config.tls_client_ca))
+            return f"{host}:{server.add_secure_port(address, credentials)}"
+        return f"{host}:{server.add_insecure_port(address)}"
     except RuntimeError:
-        raise ValueError(f"cannot listen on {host}:{config.port}: is the port in use?") from None
+        raise ValueError(f"cannot listen on {address}: is the port in use?") from None
 
 
 def _stop_event(config: ServerConfig) -> asyncio.Event:
