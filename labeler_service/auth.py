@@ -94,9 +94,9 @@ def _refuse(error: RequestError) -> Any:
 
 def _caller(context: Any) -> str:
     """The common name of the caller's certificate, else its address without the port."""
-    names = context.auth_context().get("x509_common_name")
-    if names:
-        return _UNFIT_FOR_LOGS.sub("_", names[0].decode("utf-8", "replace"))[:_MAX_NAME_LENGTH]
+    (common_name,) = context.auth_context().get("x509_common_name", [b""])
+    if common_name:
+        return _UNFIT_FOR_LOGS.sub("_", common_name.decode("utf-8", "replace"))[:_MAX_NAME_LENGTH]
     # "ipv4:127.0.0.1:50051" or "ipv6:%5B::1%5D:50051"
     host = unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
     address = ipaddress.ip_address(host.partition("%")[0])

@@ -20,7 +20,9 @@ def path(tmp_path: Path) -> Path:
 def test_find(path: Path) -> None:
     tokens = TokenFile(path)
     alice, bob, bob_too = (tokens.find(token) for token in (ALICE, BOB, f"{BOB}-new"))
-    assert alice and bob and bob_too
+    assert alice is not None
+    assert bob is not None
+    assert bob_too is not None
     assert (alice.name, alice.quota.per_minute) == ("alice", None)
     assert (bob.name, bob.quota.per_minute) == ("bob", 600)
     assert bob_too.quota is bob.quota, "two tokens would double the quota"
@@ -70,10 +72,13 @@ def test_change_is_seen_and_keeps_what_was_used(path: Path) -> None:
     after = tokens.find(BOB)
     assert tokens.find(ALICE) is None
     assert tokens.find("token-of-carol-0001")
-    assert before and after and before.quota is after.quota
+    assert before is not None
+    assert after is not None
+    assert before.quota is after.quota
     path.write_text(f"bob {BOB} 300\n")
     changed = tokens.find(BOB)
-    assert changed and changed.quota.per_minute == 300
+    assert changed is not None
+    assert changed.quota.per_minute == 300
 
 
 def test_broken_change_is_logged_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -81,7 +86,8 @@ def test_broken_change_is_logged_once(path: Path, caplog: pytest.LogCaptureFixtu
     tokens = TokenFile(path)
     path.write_text(f"alice {ALICE} many\n")
     with caplog.at_level(logging.INFO):
-        assert tokens.find(ALICE) and tokens.find(BOB)
+        assert tokens.find(ALICE)
+        assert tokens.find(BOB)
         path.unlink()
         assert tokens.find(ALICE)
     assert len(caplog.records) == 2
