@@ -27,11 +27,25 @@ class ServerConfig:
 
     # Address.
     host: str = "127.0.0.1"
-    """Address to listen on. Connections are plain text: another than loopback needs --insecure."""
+    """Address to listen on. Another than loopback needs --tls-cert, or --insecure for plain text."""
     port: int = 50051
     """Port to listen on; 0 takes a free one."""
     insecure: bool = False
     """Allow plain-text connections from other machines."""
+    tls_cert: Path | None = None
+    """Certificate chain of the server (PEM): connections are TLS 1.2 or later. Read again when it changes."""
+    tls_key: Path | None = None
+    """Key of --tls-cert (PEM, not encrypted)."""
+    tls_client_ca: Path | None = None
+    """Authorities (PEM) of which one must have signed a caller's own certificate: mutual TLS."""
+    max_connection_age: float = 3600.0
+    """Seconds after which callers connect anew, and so find new replicas; calls in flight are not cut."""
+
+    # Callers.
+    token_file: Path | None = None
+    """Lines of NAME TOKEN [IMAGES_PER_MINUTE]: calls need "authorization: Bearer TOKEN". Read again when it changes."""
+    reflection: bool = True
+    """Tell callers the contract; with --token-file, those with a token only."""
 
     # Device.
     device: str = "auto"
@@ -86,10 +100,16 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ValueError(f"--port must be in 0 to 65535, got {self.port}")
-        if not self.insecure and not _is_loopback(self.host):
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key go together")
+        if self.tls_client_ca and not self.tls_cert:
+            raise ValueError("--tls-client-ca needs --tls-cert and --tls-key")
+        if self.tls_cert and self.insecure:
+            raise ValueError("--tls-cert and --insecure contradict each other")
+        if not (self.tls_cert or self.insecure or _is_loopback(self.host)):
             raise ValueError(
                 f"--host {self.host} is reachable from other machines and connections are plain text: "
-                "add --insecure if that is wanted"
+                "add --tls-cert and --tls-key, or --insecure if that is wanted"
             )
         if self.grace < 0 or self.decode_workers < 0:
             raise ValueError("--grace and --decode-workers must not be negative")

@@ -15,16 +15,19 @@ from grpc_reflection.v1alpha import reflection
 
 from clip_labeler.v1 import labeler_pb2_grpc
 from labeler_service.admission import Admission, PixelBudget
+from labeler_service.auth import AuthInterceptor
 from labeler_service.backends import Backend
 from labeler_service.batching import Batcher, BatchLimits
 from labeler_service.call_context import ContextInterceptor
 from labeler_service.config import ServerConfig
+from labeler_service.credentials import TlsFiles, server_credentials
 from labeler_service.drain import Drain
 from labeler_service.health import SERVICE, Monitor, Readiness
 from labeler_service.images import ImageLimits, prepare_pillow
-from labeler_service.interceptors import ErrorInterceptor
+from labeler_service.interceptors import ErrorInterceptor, ParseInterceptor
 from labeler_service.pipeline import Pipeline
 from labeler_service.servicer import LabelerServicer
+from labeler_service.tokens import TokenFile
 from labeler_service.vocabulary import VocabularyStore
 
 logger = logging.getLogger(__name__)
@@ -54,7 +57,7 @@ def run(config: ServerConfig) -> int:
 
 async def _serve(config: ServerConfig) -> int:
     stop, drain = _stop_event(config), Drain()
-    server = grpc.aio.server(interceptors=[ErrorInterceptor(), ContextInterceptor(), drain], options=_options(config))
+    server = grpc.aio.server(interceptors=_interceptors(config, drain), options=_options(config))
     address = _bind(server, config)  # Before the model is loaded, which takes long.
     backend = await asyncio.to_thread(_load_backend, config)
     if stop.is_set():
@@ -71,7 +74,7 @@ async def _serve(config: ServerConfig) -> int:
     admission = Admission(budget, config.max_requests_in_flight, config.max_queue_seconds, config.batch_pixels)
     servicer = LabelerServicer(config, backend.info, pipeline, vocabularies, admission, drain)
     readiness = Readiness()
-    _add_services(server, servicer, readiness)
+    _add_services(server, config, servicer, readiness)
     await readiness.set(serving=False)
     await server.start()
     monitor = Monitor(pipeline, backend.info, batcher, readiness, hang_seconds=config.hang_seconds)
@@ -103,10 +106,19 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
     working.cancel()
 
 
-def _add_services(server: grpc.aio.Server, servicer: LabelerServicer, readiness: Readiness) -> None:
+def _add_services(
+    server: grpc.aio.Server, config: ServerConfig, servicer: LabelerServicer, readiness: Readiness
+) -> None:
     labeler_pb2_grpc.add_LabelerServiceServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
-    reflection.enable_server_reflection((SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+    if config.reflection:
+        reflection.enable_server_reflection((SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+
+
+def _interceptors(config: ServerConfig, drain: Drain) -> list[grpc.aio.ServerInterceptor]:
+    """The first is outermost. Raises ValueError when the token file cannot be used."""
+    tokens = TokenFile(config.token_file) if config.token_file else None
+    return [ErrorInterceptor(), ContextInterceptor(), AuthInterceptor(tokens), drain, ParseInterceptor()]
 
 
 def _image_limits(config: ServerConfig) -> ImageLimits:
@@ -137,16 +149,23 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         # Connections that say nothing.
         ("grpc.server_handshake_timeout_ms", 5_000),
         ("grpc.max_connection_idle_ms", 300_000),
+        # A connection stays with its replica; the grace for calls in flight is unlimited by default. The option is an
+        # int, whose largest value means never.
+        ("grpc.max_connection_age_ms", min(round(config.max_connection_age * 1000), 2**31 - 1)),
     ]
 
 
 def _bind(server: grpc.aio.Server, config: ServerConfig) -> str:
-    """The address that the server will listen on, with the port that was chosen."""
+    """The address that the server will listen on, with the port that was chosen. Raises ValueError."""
     host = f"[{config.host}]" if ":" in config.host else config.host
+    address = f"{host}:{config.port}"
     try:
-        return f"{host}:{server.add_insecure_port(f'{host}:{config.port}')}"
+        if config.tls_cert and config.tls_key:
+            credentials = server_credentials(TlsFiles(config.tls_cert, config.tls_key, config.tls_client_ca))
+            return f"{host}:{server.add_secure_port(address, credentials)}"
+        return f"{host}:{server.add_insecure_port(address)}"
     except RuntimeError:
-        raise ValueError(f"cannot listen on {host}:{config.port}: is the port in use?") from None
+        raise ValueError(f"cannot listen on {address}: is the port in use?") from None
 
 
 def _stop_event(config: ServerConfig) -> asyncio.Event:

@@ -17,6 +17,7 @@ from labeler_service.admission import Admission
 from labeler_service.backends import ModelInfo
 from labeler_service.batching import Embedding
 from labeler_service.calibration import BiasStatistics
+from labeler_service.call_context import current_call
 from labeler_service.config import ServerConfig
 from labeler_service.drain import Drain, ShuttingDownError
 from labeler_service.errors import ItemError, RequestError
@@ -89,6 +90,7 @@ class LabelerServicer(labeler_pb2_grpc.LabelerServiceServicer):
         with self._admission.enter():
             options = self._parse_options(request)
             self._check_count(request.images, minimum=1)
+            current_call.get().quota.charge(len(request.images))
             results = await asyncio.gather(*(self._score_image(image, options) for image in request.images))
             return pb.ScoreImagesResponse(**self._response(results))
 
@@ -98,6 +100,7 @@ class LabelerServicer(labeler_pb2_grpc.LabelerServiceServicer):
             self._check_count(request.images, minimum=1)
             if any(image.HasField("embedding") for image in request.images):
                 raise invalid("images", "each needs content, not an embedding")
+            current_call.get().quota.charge(len(request.images))
             results = await asyncio.gather(*(self._embed_image(image, preprocessing) for image in request.images))
             return pb.EmbedImagesResponse(**self._response(results))
 
@@ -224,13 +227,16 @@ class LabelerServicer(labeler_pb2_grpc.LabelerServiceServicer):
         self, first: Any, rest: AsyncIterator[Any], items_of: Callable[[Any], Sequence[Any]]
     ) -> AsyncIterator[Any]:
         """The items of all messages of a stream."""
+        quota = current_call.get().quota
         self._check_count(items_of(first), minimum=0)
+        await quota.wait(len(items_of(first)))
         for item in items_of(first):
             yield item
         async for request in rest:
             if request.HasField("options"):
                 raise invalid("options", "are allowed in the first message only")
             self._check_count(items_of(request), minimum=0)
+            await quota.wait(len(items_of(request)))
             for item in items_of(request):
                 yield item
 
