@@ -9,6 +9,7 @@ from PIL import Image
 from labeler_service.backends import ModelInfo
 from labeler_service.errors import LabelerError
 from labeler_service.images import Profile, ViewGeometry
+from labeler_service.metrics import SERVING
 from labeler_service.pipeline import Pipeline, Preprocessing, Timings
 
 SERVICE = "clip_labeler.v1.LabelerService"
@@ -19,8 +20,11 @@ class Readiness:
 
     def __init__(self) -> None:
         self.servicer: Any = health.aio.HealthServicer()
+        self.serving = False
 
     async def set(self, *, serving: bool) -> None:
+        self.serving = serving
+        SERVING.set(serving)
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in ("", SERVICE):
             await self.servicer.set(service, status)

@@ -4,21 +4,24 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 import threading
+from collections.abc import Sequence
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from clip_labeler.v1 import labeler_pb2_grpc
+from labeler_service import logs, metrics
 from labeler_service.backends import Backend
 from labeler_service.batching import Batcher, BatchLimits, PixelBudget
 from labeler_service.call_context import ContextInterceptor
+from labeler_service.call_record import CallObserver, CallRecorder
 from labeler_service.config import ServerConfig
 from labeler_service.health import SERVICE, Readiness, run_canary
 from labeler_service.images import ImageLimits, prepare_pillow
 from labeler_service.interceptors import ErrorInterceptor
+from labeler_service.operations import operations
 from labeler_service.pipeline import Pipeline
 from labeler_service.servicer import LabelerServicer
 from labeler_service.vocabulary import VocabularyStore
@@ -35,17 +38,24 @@ def run(config: ServerConfig) -> int:
 
     Raises ValueError when the model cannot be loaded or the address cannot be used.
     """
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("labeler_service").setLevel(logging.INFO)
+    logs.configure(config.log_level, config.log_format)
     prepare_pillow(_image_limits(config))
     return asyncio.run(_serve(config))
 
 
 async def _serve(config: ServerConfig) -> int:
+    readiness = Readiness()
+    with operations(config, readiness) as observers:
+        return await _serve_observed(config, readiness, observers)
+
+
+async def _serve_observed(config: ServerConfig, readiness: Readiness, observers: Sequence[CallObserver]) -> int:
     stop = _stop_event(config)
-    server = grpc.aio.server(interceptors=[ErrorInterceptor(), ContextInterceptor()], options=_options(config))
+    interceptors = [ErrorInterceptor(), ContextInterceptor(), CallRecorder(observers)]
+    server = grpc.aio.server(interceptors=interceptors, options=_options(config))
     address = _bind(server, config)  # Before the model is loaded, which takes long.
     backend = await asyncio.to_thread(_load_backend, config)
+    metrics.set_model(config.model_name, backend.info)
     if stop.is_set():
         return 0
     batcher = Batcher(backend, BatchLimits(config.batch_pixels, config.max_batch_size, padded=config.reproducible))
@@ -55,7 +65,6 @@ async def _serve(config: ServerConfig) -> int:
         budget=PixelBudget(config.queue_pixels),
         num_workers=config.decode_workers or os.cpu_count() or 1,
     )
-    readiness = Readiness()
     await readiness.set(serving=False)
     _add_services(server, config, backend, batcher, pipeline, readiness)
     await server.start()
