@@ -15,6 +15,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from labeler_service import metrics
 from labeler_service.backends import Backend, Normalization, OutOfDeviceMemoryError
 from labeler_service.errors import DeviceLostError, ItemError, RequestError
 from labeler_service.images import Pixels
@@ -72,6 +73,8 @@ class Batcher:
         self._limits = limits
         self._fitting: dict[Shape, int] = {}  # views per batch that the device's memory was found to hold
         self._queue = FairQueue(self._drop)
+        metrics.QUEUED_VIEWS.set_function(lambda: self._queue.num_views)
+        metrics.QUEUED_PIXELS.set_function(lambda: self._queue.num_pixels)
         self._arrived = asyncio.Event()
         self._device_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
         self._worker = asyncio.create_task(self._work())
@@ -130,9 +133,11 @@ class Batcher:
     def _drop(self, job: Job) -> bool:
         """Whether nobody would see this job's result."""
         if job.future.done():
+            metrics.DROPPED.labels("cancelled").inc()
             return True
         if job.deadline is None or job.deadline - time.monotonic() >= self.progress.fastest(job.shape):
             return False
+        metrics.DROPPED.labels("deadline").inc()
         message = "the deadline is nearer than the device can be"
         _fail(job, RequestError("DEADLINE_TOO_NEAR", message, code=grpc.StatusCode.DEADLINE_EXCEEDED))
         return True
@@ -141,10 +146,14 @@ class Batcher:
         shape, pixels, started = jobs[0].shape, [job.pixels for job in jobs], time.monotonic()
         with self.progress.batch(shape, len(jobs)):
             outcomes = await self.run_on_device(lambda: self._encode(shape, pixels))
-        share = (time.monotonic() - started) / len(jobs)
+        seconds = time.monotonic() - started
+        bucket = metrics.bucket_label(shape.height, shape.width)
+        metrics.BATCH_SIZE.labels(bucket).observe(len(jobs))
+        metrics.DEVICE_SECONDS.labels(bucket).observe(seconds)
         for job, outcome in zip(jobs, outcomes, strict=True):
+            metrics.QUEUE_SECONDS.labels(metrics.caller_label(job.caller)).observe(started - job.queued_at)
             if not job.future.done():
-                job.future.set_result(Encoded(outcome, started - job.queued_at, share))
+                job.future.set_result(Encoded(outcome, started - job.queued_at, seconds / len(jobs)))
 
     def _encode(self, shape: Shape, pixels: list[Pixels]) -> list[Embedding | ItemError]:
         """Halves a batch that fails until those that fail by themselves are found; the others are embedded."""

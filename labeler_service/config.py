@@ -89,6 +89,16 @@ class ServerConfig:
     max_view_size: int = 1024
     """Largest side of a view, in pixels."""
 
+    # Operations.
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Of the labeler's own log; of libraries, warnings and errors are logged."""
+    log_format: Literal["text", "json"] = "text"
+    """Lines for people, or one JSON object a line."""
+    metrics_port: int | None = None
+    """Port for /metrics (Prometheus), /livez and /readyz on the same host; 0 takes a free one. [default: none]"""
+    otlp_endpoint: str | None = None
+    """OpenTelemetry receiver (OTLP over gRPC) for traces, such as http://localhost:4317. [default: none]"""
+
     # Stopping.
     grace: float = 20.0
     """Seconds that calls in flight may take after SIGTERM."""
@@ -98,8 +108,9 @@ class ServerConfig:
     """Stop when standard input closes, so that a server never outlives the parent that holds the pipe."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ValueError(f"--port must be in 0 to 65535, got {self.port}")
+        for flag, port in (("--port", self.port), ("--metrics-port", self.metrics_port or 0)):
+            if not 0 <= port <= 65535:
+                raise ValueError(f"{flag} must be in 0 to 65535, got {port}")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("--tls-cert and --tls-key go together")
         if self.tls_client_ca and not self.tls_cert:

@@ -19,6 +19,7 @@ from labeler_service.batching import Batcher
 from labeler_service.call_context import CallContext, current_call
 from labeler_service.errors import DeviceLostError, LabelerError
 from labeler_service.images import Profile, ViewGeometry
+from labeler_service.metrics import SERVING
 from labeler_service.pipeline import Pipeline, Preprocessing, Timings
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Readiness:
         if serving == self.serving:
             return
         self.serving = serving
+        SERVING.set(serving)
         for service in ("", SERVICE):
             await self.servicer.set(service, _status(serving))
 

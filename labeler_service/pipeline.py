@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import ParamSpec
 
-from labeler_service import images
+from labeler_service import images, metrics
 from labeler_service.admission import PixelBudget
 from labeler_service.backends import Normalization
 from labeler_service.batching import Batcher, Embedding
@@ -99,6 +99,7 @@ class Pipeline:
             loop = asyncio.get_running_loop()
             decoded, seconds = await loop.run_in_executor(self._decoders, _timed, views)
             self.last_decoded = time.monotonic()
+            metrics.DECODE_SECONDS.observe(seconds)
             timings.decode += seconds
             return await asyncio.gather(*(self._embed_view(view, preprocessing, timings) for view in decoded))
 

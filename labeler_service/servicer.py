@@ -30,6 +30,9 @@ from labeler_service.vocabulary import VocabularyStore
 
 R = TypeVar("R")
 
+# Of thousands of classes and ids as long as paths these stay far below the 4 MiB that gRPC takes by default.
+RESULTS_PER_RESPONSE = 16
+
 
 @dataclass(frozen=True)
 class _Options:
@@ -113,7 +116,9 @@ class LabelerServicer(labeler_pb2_grpc.LabelerServiceServicer):
         images = self._items(first, requests, lambda request: request.images)
         async with aclosing(self._map(images, lambda image: self._score_image(image, options))) as bunches:
             async for results in bunches:
-                yield pb.ScoreImageStreamResponse(**self._response(results))
+                for start in range(0, len(results), RESULTS_PER_RESPONSE):
+                    few = results[start : start + RESULTS_PER_RESPONSE]
+                    yield pb.ScoreImageStreamResponse(**self._response(few))
 
     async def ScoreCrops(
         self, request_iterator: AsyncIterator[pb.ScoreCropsRequest], context: Any

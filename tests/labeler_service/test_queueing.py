@@ -53,6 +53,7 @@ def test_every_job_once_in_batches_of_one_shape(
         assert len({each.shape for each in batch}) == 1
         assert len(batch) <= capacity
         taken += batch
+    assert queue.num_views == queue.num_pixels == 0
     assert Counter(map(id, taken)) == Counter(id(each) for each in made if id(each) not in dropped)
 
 
