@@ -79,7 +79,7 @@ def test_calls_whose_callers_go_are_counted(observed: Any, options: pb.ScoreOpti
     # Its answers are never read and are larger than the window of HTTP/2: the server waits to write.
     embedding = pb.Image(id="x" * 100_000, content=b"")
     slow = observed.stub.ScoreImageStream(
-        iter([pb.ScoreImageStreamRequest(options=options), *[pb.ScoreImageStreamRequest(images=[embedding])] * 60])
+        iter([pb.ScoreImageStreamRequest(options=options), *[pb.ScoreImageStreamRequest(images=[embedding])] * 600])
     )
     next(slow)
     time.sleep(0.5)
