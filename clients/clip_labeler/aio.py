@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,14 +16,13 @@ from clip_labeler.base import (
     MAX_EMBED_REQUESTS,
     MAX_REQUESTS_IN_FLIGHT,
     BaseClient,
-    Connection,
 )
 from clip_labeler.calls import Call, ValueT
 from clip_labeler.errors import LabelerError, UnknownVocabularyError, rpc_errors_mapped
 from clip_labeler.retry import Retry
 from clip_labeler.scoring import CropScoring, ImageScoring, ItemT, ResultT, Scoring
 from clip_labeler.session import StreamSession
-from clip_labeler.streams import MAX_STREAM_SECONDS, AsyncStream
+from clip_labeler.streams import AsyncStream
 from clip_labeler.values import (
     BiasEstimate,
     BoxedImage,
@@ -143,7 +141,7 @@ class AsyncLabelerClient(BaseClient[grpc.aio.Channel, asyncio.Semaphore]):
 
     async def close(self) -> None:
         """See LabelerClient."""
-        if (channel := self._pop_channel()) is not None:
+        for channel in self._pop_channels():
             await channel.close()
 
     async def __aenter__(self) -> Self:
@@ -154,13 +152,14 @@ class AsyncLabelerClient(BaseClient[grpc.aio.Channel, asyncio.Semaphore]):
     ) -> None:
         await self.close()
 
-    def _connect(self) -> Connection[grpc.aio.Channel, asyncio.Semaphore]:
+    def _open_channel(self) -> grpc.aio.Channel:
         name, options = self._parsed_target.grpc_name(), self._channel_options()
         if self.credentials.uses_tls:
-            channel = grpc.aio.secure_channel(name, self.credentials.for_channel(), options)
-        else:
-            channel = grpc.aio.insecure_channel(name, options)
-        return Connection(channel, asyncio.Semaphore(MAX_REQUESTS_IN_FLIGHT))
+            return grpc.aio.secure_channel(name, self.credentials.for_channel(), options)
+        return grpc.aio.insecure_channel(name, options)
+
+    def _new_gate(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(MAX_REQUESTS_IN_FLIGHT)
 
     async def _call(
         self, call: Call[ValueT], started: grpc.aio.Call | None = None, *, max_wait: float | None = None
@@ -212,7 +211,7 @@ class AsyncLabelerClient(BaseClient[grpc.aio.Channel, asyncio.Semaphore]):
         source = _iterate(items)
         session = StreamSession(scoring, await self.server_info())
         retry = self._new_retry()
-        stream = self._open_stream(scoring.rpc)
+        stream = AsyncStream(self._stream_method(scoring.rpc))
         try:
             while True:
                 if results := session.take_results():
@@ -227,7 +226,7 @@ class AsyncLabelerClient(BaseClient[grpc.aio.Channel, asyncio.Semaphore]):
                 if session.rested:
                     await stream.finish()
                     session.restart(await self.server_info())
-                    stream = self._open_stream(scoring.rpc)
+                    stream = AsyncStream(self._stream_method(scoring.rpc))
                 while session.wants_item:
                     try:
                         session.add(await anext(source))
@@ -245,13 +244,9 @@ class AsyncLabelerClient(BaseClient[grpc.aio.Channel, asyncio.Semaphore]):
                     await asyncio.sleep(retry.pause(error))
                     await self._restore(scoring.vocabulary, error, retry)
                     session.restart(await self.server_info())
-                    stream = self._open_stream(scoring.rpc)
+                    stream = AsyncStream(self._stream_method(scoring.rpc))
         finally:
             await stream.close()
-
-    def _open_stream(self, rpc: str) -> AsyncStream:
-        timeout = MAX_STREAM_SECONDS + self.timeout
-        return AsyncStream(partial(self._method(rpc), timeout=timeout, metadata=self._metadata()))
 
 
 async def _iterate(items: Iterable[ItemT] | AsyncIterable[ItemT]) -> AsyncIterator[ItemT]:

@@ -4,6 +4,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -14,6 +15,7 @@ from clip_labeler.credentials import Credentials
 from clip_labeler.diagnosis import tls_mismatch
 from clip_labeler.errors import AccessDeniedError, LabelerError, UnavailableError
 from clip_labeler.retry import Retry, RetryBudget
+from clip_labeler.streams import MAX_STREAM_SECONDS
 from clip_labeler.targets import Target
 from clip_labeler.v1.labeler_pb2_grpc import LabelerServiceStub
 from clip_labeler.values import Timings
@@ -57,10 +59,15 @@ CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
 
 @dataclass(frozen=True)
 class Connection(Generic[ChannelT, GateT]):
-    """A channel, and a semaphore that lets MAX_REQUESTS_IN_FLIGHT unary requests through at a time."""
+    """Of one process: a channel for unary requests with a semaphore that limits them, and one for streams.
 
-    channel: ChannelT
+    The two are one channel where there is one labeler. Replicas take turns on each, so that streams, which are few
+    and long, are spread evenly however many unary requests come between them.
+    """
+
+    unary: ChannelT
     gate: GateT
+    streams: ChannelT
 
 
 class BaseClient(ABC, Generic[ChannelT, GateT]):
@@ -90,8 +97,12 @@ class BaseClient(ABC, Generic[ChannelT, GateT]):
             raise ValueError(f"a token would travel to {target} in plain text, for all to read: use TLS with it")
 
     @abstractmethod
-    def _connect(self) -> Connection[ChannelT, GateT]:
-        """With `_channel_options`."""
+    def _open_channel(self) -> ChannelT:
+        """A channel with `_channel_options`."""
+
+    @abstractmethod
+    def _new_gate(self) -> GateT:
+        """A semaphore of MAX_REQUESTS_IN_FLIGHT."""
 
     def _channel_options(self) -> list[tuple[str, int | str]]:
         # gRPC's health checks carry the token in TLS alone
@@ -107,13 +118,21 @@ class BaseClient(ABC, Generic[ChannelT, GateT]):
         """
         connection = self._connections.get(os.getpid())
         if connection is None:
-            connection = self._connections.setdefault(os.getpid(), self._connect())  # of two threads one wins
+            unary = self._open_channel()
+            streams = self._open_channel() if self._parsed_target.has_replicas else unary
+            connection = Connection(unary, self._new_gate(), streams)
+            connection = self._connections.setdefault(os.getpid(), connection)  # of two threads one wins
         return connection
 
     def _method(self, rpc: str) -> Any:
-        """The callable of one method."""
-        channel = self._connection.channel
+        """The callable of one method with unary requests or a client stream."""
+        channel = self._connection.unary
         return channel.unary_unary(rpc) if rpc == HEALTH_CHECK else getattr(LabelerServiceStub(channel), rpc)
+
+    def _stream_method(self, rpc: str) -> Any:
+        """The callable of one score stream, which has a deadline as every call has."""
+        method = getattr(LabelerServiceStub(self._connection.streams), rpc)
+        return partial(method, timeout=MAX_STREAM_SECONDS + self.timeout, metadata=self._metadata())
 
     def _metadata(self) -> list[tuple[str, str]]:
         """What goes with each call; over TLS the channel adds the token itself."""
@@ -123,9 +142,10 @@ class BaseClient(ABC, Generic[ChannelT, GateT]):
         """For workers that are spawned: they get the settings and open a connection of their own."""
         return {**vars(self), "_connections": {}, "_budget": RetryBudget()}
 
-    def _pop_channel(self) -> ChannelT | None:
+    def _pop_channels(self) -> set[ChannelT]:
+        """The ones of this process, which are the caller's to close."""
         connection = self._connections.pop(os.getpid(), None)
-        return None if connection is None else connection.channel
+        return set() if connection is None else {connection.unary, connection.streams}
 
     def _new_retry(self, max_wait: float | None = None) -> Retry:
         if max_wait is None:

@@ -4,7 +4,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,14 +16,13 @@ from clip_labeler.base import (
     MAX_EMBED_REQUESTS,
     MAX_REQUESTS_IN_FLIGHT,
     BaseClient,
-    Connection,
 )
 from clip_labeler.calls import Call, ValueT
 from clip_labeler.errors import LabelerError, UnknownVocabularyError, rpc_errors_mapped
 from clip_labeler.retry import Retry
 from clip_labeler.scoring import CropScoring, ImageScoring, ItemT, ResultT, Scoring
 from clip_labeler.session import StreamSession
-from clip_labeler.streams import MAX_STREAM_SECONDS, Stream
+from clip_labeler.streams import Stream
 from clip_labeler.values import (
     BiasEstimate,
     BoxedImage,
@@ -161,7 +159,7 @@ class LabelerClient(BaseClient[grpc.Channel, threading.Semaphore]):
 
     def close(self) -> None:
         """Closes the connection of this process; a later call opens another."""
-        if (channel := self._pop_channel()) is not None:
+        for channel in self._pop_channels():
             channel.close()
 
     def __enter__(self) -> Self:
@@ -172,13 +170,14 @@ class LabelerClient(BaseClient[grpc.Channel, threading.Semaphore]):
     ) -> None:
         self.close()
 
-    def _connect(self) -> Connection[grpc.Channel, threading.Semaphore]:
+    def _open_channel(self) -> grpc.Channel:
         name, options = self._parsed_target.grpc_name(), self._channel_options()
         if self.credentials.uses_tls:
-            channel = grpc.secure_channel(name, self.credentials.for_channel(), options)
-        else:
-            channel = grpc.insecure_channel(name, options)
-        return Connection(channel, threading.Semaphore(MAX_REQUESTS_IN_FLIGHT))
+            return grpc.secure_channel(name, self.credentials.for_channel(), options)
+        return grpc.insecure_channel(name, options)
+
+    def _new_gate(self) -> threading.Semaphore:
+        return threading.Semaphore(MAX_REQUESTS_IN_FLIGHT)
 
     def _call(
         self, call: Call[ValueT], started: "grpc.Future[Any] | None" = None, *, max_wait: float | None = None
@@ -234,7 +233,7 @@ class LabelerClient(BaseClient[grpc.Channel, threading.Semaphore]):
         source = iter(items)
         session = StreamSession(scoring, self.server_info())
         retry = self._new_retry()
-        stream = self._open_stream(scoring.rpc)
+        stream = Stream(self._stream_method(scoring.rpc))
         try:
             while True:
                 if results := session.take_results():
@@ -248,7 +247,7 @@ class LabelerClient(BaseClient[grpc.Channel, threading.Semaphore]):
                 if session.rested:
                     stream.finish()
                     session.restart(self.server_info())
-                    stream = self._open_stream(scoring.rpc)
+                    stream = Stream(self._stream_method(scoring.rpc))
                 while session.wants_item:
                     try:
                         session.add(next(source))
@@ -266,10 +265,6 @@ class LabelerClient(BaseClient[grpc.Channel, threading.Semaphore]):
                     time.sleep(retry.pause(error))
                     self._restore(scoring.vocabulary, error, retry)
                     session.restart(self.server_info())
-                    stream = self._open_stream(scoring.rpc)
+                    stream = Stream(self._stream_method(scoring.rpc))
         finally:
             stream.close()
-
-    def _open_stream(self, rpc: str) -> Stream:
-        timeout = MAX_STREAM_SECONDS + self.timeout
-        return Stream(partial(self._method(rpc), timeout=timeout, metadata=self._metadata()))
