@@ -145,7 +145,7 @@ class _Worker:
             return _WorkerFailedError("DECODE_TIMEOUT", "the image takes too long to decode", is_cpu_limit=True)
         if timed_out:
             return _WorkerFailedError("DECODE_TIMEOUT", "the decoder hung")
-        return _WorkerFailedError("DECODER_CRASHED", f"the decoder crashed (status {self.process.returncode})")
+        return _WorkerFailedError("DECODER_CRASHED", "the decoder crashed")
 
 
 class DecodePool:
@@ -202,7 +202,8 @@ class DecodePool:
             try:
                 return worker.run(task, content)
             except _WorkerFailedError as failure:
-                logger.warning("%s on an image of %d bytes; its worker is replaced", failure, len(content))
+                status = worker.process.returncode
+                logger.warning("%s on %d bytes, exit status %d; it is replaced", failure, len(content), status)
                 self.restarts += 1
                 worker.start()
                 last = failure
