@@ -44,12 +44,15 @@ MAX_MESSAGE_BYTES = 1000
 
 
 class _WorkerFailedError(Exception):
-    """The worker must be replaced. `is_cpu_limit`: another try would end in the same way."""
+    """The worker must be replaced. `error` is what the image's caller is told."""
 
-    def __init__(self, reason: str, message: str, *, is_cpu_limit: bool = False) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.is_cpu_limit = is_cpu_limit
+    def __init__(self, error: ItemError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class _CpuLimitError(_WorkerFailedError):
+    """CPU time does not depend on how busy the machine is: another try would end in the same way."""
 
 
 class _Worker:
@@ -142,10 +145,11 @@ class _Worker:
     def _failure(self, *, timed_out: bool = False) -> _WorkerFailedError:
         self.stop()
         if self.process.returncode == -signal.SIGPROF:
-            return _WorkerFailedError("DECODE_TIMEOUT", "the image takes too long to decode", is_cpu_limit=True)
-        if timed_out:
-            return _WorkerFailedError("DECODE_TIMEOUT", "the decoder hung")
-        return _WorkerFailedError("DECODER_CRASHED", "the decoder crashed")
+            return _CpuLimitError(ItemError("DECODE_TIMEOUT", "image takes too long to decode"))
+        reason, message = (
+            ("DECODE_TIMEOUT", "the decoder hung") if timed_out else ("DECODER_CRASHED", "the decoder crashed")
+        )
+        return _WorkerFailedError(ItemError(reason, message, code=grpc.StatusCode.INTERNAL))
 
 
 class DecodePool:
@@ -171,7 +175,7 @@ class DecodePool:
                 await asyncio.to_thread(worker.wait_until_ready)
         except _WorkerFailedError as failure:
             self.close()
-            raise ValueError(f"a decode worker did not start: {failure}; is --decode-memory-bytes too small?") from None
+            raise ValueError(f"a decode worker did not start, the log above says why: {failure}") from None
 
     def close(self) -> None:
         """Waits for the images that are being decoded and ends the workers; those that wait are dropped."""
@@ -197,17 +201,22 @@ class DecodePool:
 
     def _try_twice(self, worker: _Worker, task: DecodeTask, content: bytes) -> list[Pixels | ItemError]:
         """Twice, because a worker can die of what is no fault of the image: the machine's memory, an operator."""
-        last: _WorkerFailedError | None = None
-        for _ in range(2):
-            try:
-                return worker.run(task, content)
-            except _WorkerFailedError as failure:
-                status = worker.process.returncode
-                logger.warning("%s on %d bytes, exit status %d; it is replaced", failure, len(content), status)
-                self.restarts += 1
-                worker.start()
-                last = failure
-            if last.is_cpu_limit:
-                break
-        assert last is not None
-        raise ItemError(last.reason, str(last), code=grpc.StatusCode.INTERNAL)
+        try:
+            return self._try(worker, task, content)
+        except _CpuLimitError as failure:
+            raise failure.error from None
+        except _WorkerFailedError:
+            pass
+        try:
+            return self._try(worker, task, content)
+        except _WorkerFailedError as failure:
+            raise failure.error from None
+
+    def _try(self, worker: _Worker, task: DecodeTask, content: bytes) -> list[Pixels | ItemError]:
+        try:
+            return worker.run(task, content)
+        except _WorkerFailedError as failure:
+            logger.warning("%s: %d bytes, exit status %d", failure, len(content), worker.process.returncode)
+            self.restarts += 1
+            worker.start()
+            raise

@@ -126,7 +126,7 @@ def _receive(connection: socket.socket, size: int) -> bytes:
 
 
 def main() -> None:
-    Image.init()  # Loads Pillow's decoders now and not within a task.
+    Image.preinit()  # Loads the other decoders now and not within a task.
     serve(socket.socket(fileno=int(sys.argv[1])))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import PIL
-from PIL import Image
+from PIL import Image, WebPImagePlugin  # noqa: F401 - else Pillow imports all of its forty decoders to find it
 from PIL.JpegImagePlugin import JpegImageFile
 
 JPEG = ("JPEG",)
@@ -19,12 +19,13 @@ _JPEG_START = b"\xff\xd8"
 # 13.0.0 closes two critical decoder holes (GHSA-5x8w-8jj5-q52h, GHSA-8g5g-8vmr-9782).
 MIN_PILLOW = 13
 
-# What a decoded JPEG may take: a larger one is decoded at 1/2, 1/4 or 1/8 of its sides. At 4 bytes a pixel, twice where
-# it is turned upright, photographs of up to 33 megapixels keep every pixel. A larger one loses detail that a view of
-# the whole image (at most 1024 pixels) has no room for; a box of it is seen at the reduced size, so a view of a box
-# smaller than the view is a little softer than that of the full image, and so is that of a panorama narrower than two
-# views. The reduction depends on the image alone, not on views or neighbours.
-DECODED_JPEG_BYTES = 2**28
+# What a decoded JPEG may take: a larger one is decoded at 1/2, 1/4 or 1/8 of its sides. At 4 bytes a pixel, twice while
+# it is turned upright, photographs of up to 31 megapixels keep every pixel, and one of 100 is halved. A whole view (at
+# most 1024 pixels a side) of a halved photograph still has more pixels than it shows, as libjpeg averages 2 x 2 of the
+# original: scores move as little as with any other way to shrink. Only what is smaller than two views becomes softer: a
+# small box, or the short side of a panorama of more than 8 : 1. The reduction depends on the image alone, so that its
+# scores do not depend on which views are asked for.
+DECODED_JPEG_BYTES = 240 * 2**20
 _BYTES_PER_PIXEL = 4  # of Pillow's RGB and CMYK
 _REDUCTIONS = (1, 2, 4, 8)  # those that libjpeg does while it decodes
 
