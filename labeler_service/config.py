@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 DEMO_MODEL = "demo"
+# Half of it is what Python, NumPy and Pillow take (measured: 63 MB).
+MIN_DECODE_MEMORY_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +64,14 @@ class ServerConfig:
     """Images per batch."""
     queue_pixels: int = 128 * 640 * 640
     """Decoded pixels held for the device; further images wait undecoded."""
+
+    # Decoding, in processes of its own: hostile bytes can end one of them, never the server.
     decode_workers: int = 0
-    """Threads that decode images; 0: one per CPU."""
+    """Processes that decode images; 0: one per CPU, at most 32."""
+    decode_memory_bytes: int = 384 * 2**20
+    """Memory that each of them may use. An image within the limits below takes at most 300 MiB."""
+    decode_seconds: float = 5.0
+    """CPU time that decoding one image, or cutting out one view, may take."""
 
     # Limits, published by GetServerInfo.
     max_items_per_request: int = 64
@@ -72,8 +80,11 @@ class ServerConfig:
     """Bytes per message."""
     max_image_bytes: int = 32 * 2**20
     """Encoded bytes per image."""
-    max_image_pixels: int = 2**26
-    """Pixels per image; a 64-megapixel photograph fits."""
+    max_image_pixels: int = 100_000_000
+    """Pixels per image. A JPEG of more than 31 megapixels is decoded at a reduced size; a progressive one needs memory
+    for all of them and is refused above 41 to 82, by its chroma subsampling."""
+    max_non_jpeg_pixels: int = 4096 * 4096
+    """Pixels per image of any other format, which cannot be decoded at a reduced size."""
     max_crops_per_item: int = 128
     """Boxes or crops per image."""
     max_requests_in_flight: int = 64
@@ -124,10 +135,11 @@ class ServerConfig:
             )
         if self.grace < 0 or self.decode_workers < 0:
             raise ValueError("--grace and --decode-workers must not be negative")
-        if self.max_queue_seconds <= 0 or self.hang_seconds <= 0:
-            raise ValueError("--max-queue-seconds and --hang-seconds must be positive")
-        for name in ("batch_pixels", "queue_pixels", *(name for name in vars(self) if name.startswith("max_"))):
-            if getattr(self, name) < 1:
+        if self.decode_memory_bytes < MIN_DECODE_MEMORY_BYTES:
+            raise ValueError(f"--decode-memory-bytes must be at least {MIN_DECODE_MEMORY_BYTES}")
+        positive = ("batch_pixels", "queue_pixels", "decode_seconds", "hang_seconds")
+        for name in (*positive, *(name for name in vars(self) if name.startswith("max_"))):
+            if getattr(self, name) <= 0:
                 raise ValueError(f"--{name.replace('_', '-')} must be positive, got {getattr(self, name)}")
 
     @property
