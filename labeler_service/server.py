@@ -95,9 +95,18 @@ def _image_limits(config: ServerConfig) -> ImageLimits:
 
 
 def _load_backend(config: ServerConfig) -> Backend:
-    from labeler_service.backends.torch_backend import TorchBackend
+    if config.backend == "torch":
+        from labeler_service.backends.torch_backend import TorchBackend
 
-    return TorchBackend(config)
+        return TorchBackend(config)
+    try:
+        from labeler_service.backends.onnx_backend import OnnxBackend
+
+        return OnnxBackend(config)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"--backend {config.backend} needs the package {error.name}: pip install 'ccd[labeler-onnx]'"
+        ) from None
 
 
 def _options(config: ServerConfig) -> list[tuple[str, int]]:
