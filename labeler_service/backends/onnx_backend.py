@@ -30,11 +30,11 @@ from labeler_service.images import Pixels
 
 logger = logging.getLogger(__name__)
 
+Providers = list[tuple[str, dict[str, str]]]  # names with their options, the preferred one first
+
 # Largest difference of any cosine from torch's in float32. Measured here in float32: 5e-7. float16 has 11 bits of
 # mantissa, and errors of many layers add up.
 _TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2}
-Providers = list[tuple[str, dict[str, str]]]  # names and their options, the preferred one first
-
 _EXECUTION_PROVIDERS = {
     ("onnxruntime", "cpu"): "CPUExecutionProvider",
     ("onnxruntime", "cuda"): "CUDAExecutionProvider",
@@ -131,9 +131,7 @@ def _session_options(config: ServerConfig) -> Any:
     return options
 
 
-def _providers(
-    backend: str, device: torch.device, dtype: torch.dtype, folder: Path
-) -> Providers:
+def _providers(backend: str, device: torch.device, dtype: torch.dtype, folder: Path) -> Providers:
     """The wanted provider and, behind it, those for operators that it lacks.
 
     Options: https://onnxruntime.ai/docs/execution-providers
@@ -156,7 +154,9 @@ def _open(path: Path, options: Any, providers: Providers) -> Any:
     session = onnxruntime.InferenceSession(path, options, providers=providers)
     wanted = providers[0][0]
     if session.get_providers()[0] != wanted:  # It falls back to the CPU with no more than a warning.
-XX
+        raise ValueError(
+            f"onnxruntime could not start {wanted}: are the CUDA and cuDNN that it was built for installed?"
+        )
     return session
 
 
