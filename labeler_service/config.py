@@ -105,8 +105,8 @@ class ServerConfig:
             )
         if (self.compile or self.cuda_graphs) and self.backend != "torch":
             raise ValueError(f"--compile and --cuda-graphs are for --backend torch, got {self.backend}")
-        if self.cache_bytes < 0 or self.cache_disk_bytes < 2**20:
-            raise ValueError("--cache-bytes must not be negative and --cache-disk-bytes at least a megabyte")
+        if self.cache_bytes < 0 or self.cache_disk_bytes < 2**26:
+            raise ValueError("--cache-bytes must be 0 or more, --cache-disk-bytes 67108864 (64 MiB) or more")
         if self.cache_dir is not None and self.cache_bytes == 0:
             raise ValueError("--cache-dir needs a --cache-bytes above 0")
         if self.grace < 0 or self.decode_workers < 0:

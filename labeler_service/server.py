@@ -14,6 +14,9 @@ from grpc_reflection.v1alpha import reflection
 from clip_labeler.v1 import labeler_pb2_grpc
 from labeler_service.backends import Backend
 from labeler_service.batching import Batcher, BatchLimits, PixelBudget
+from labeler_service.cache import ResultCache
+from labeler_service.cache_disk import DiskStore
+from labeler_service.cached_pipeline import CachedPipeline
 from labeler_service.call_context import ContextInterceptor
 from labeler_service.config import ServerConfig
 from labeler_service.health import SERVICE, Readiness, run_canary
@@ -55,9 +58,11 @@ async def _serve(config: ServerConfig) -> int:
         budget=PixelBudget(config.queue_pixels),
         num_workers=config.decode_workers or os.cpu_count() or 1,
     )
+    cache = _result_cache(config)
     readiness = Readiness()
     await readiness.set(serving=False)
-    _add_services(server, config, backend, batcher, pipeline, readiness)
+    served = CachedPipeline(pipeline, cache, backend.info) if cache else pipeline
+    _add_services(server, config, backend, batcher, served, readiness)
     await server.start()
     await run_canary(pipeline, backend.info)
     await readiness.set(serving=True)
@@ -69,6 +74,8 @@ async def _serve(config: ServerConfig) -> int:
     await server.stop(DEVICE_LOST_GRACE_SECONDS if batcher.lost.is_set() else config.grace)
     await batcher.close()
     pipeline.close()
+    if cache:
+        await cache.close()
     return DEVICE_LOST if batcher.lost.is_set() else 0
 
 
@@ -77,7 +84,7 @@ def _add_services(
     config: ServerConfig,
     backend: Backend,
     batcher: Batcher,
-    pipeline: Pipeline,
+    pipeline: Pipeline | CachedPipeline,
     readiness: Readiness,
 ) -> None:
     vocabularies = VocabularyStore(
@@ -92,6 +99,14 @@ def _add_services(
 
 def _image_limits(config: ServerConfig) -> ImageLimits:
     return ImageLimits(config.max_image_bytes, config.max_image_pixels)
+
+
+def _result_cache(config: ServerConfig) -> ResultCache | None:
+    if config.cache_bytes == 0:
+        return None
+    if config.cache_dir is None:
+        return ResultCache(config.cache_bytes)
+    return ResultCache(config.cache_bytes, DiskStore(config.cache_dir.expanduser(), config.cache_disk_bytes))
 
 
 def _load_backend(config: ServerConfig) -> Backend:

@@ -15,6 +15,7 @@ from clip_labeler.v1 import labeler_pb2_grpc
 from labeler_service import messages
 from labeler_service.backends import ModelInfo
 from labeler_service.batching import Embedding
+from labeler_service.cached_pipeline import CachedPipeline
 from labeler_service.calibration import BiasStatistics
 from labeler_service.config import ServerConfig
 from labeler_service.errors import ItemError, RequestError
@@ -44,7 +45,11 @@ class LabelerServicer(labeler_pb2_grpc.LabelerServiceServicer):
     """
 
     def __init__(
-        self, config: ServerConfig, model: ModelInfo, pipeline: Pipeline, vocabularies: VocabularyStore
+        self,
+        config: ServerConfig,
+        model: ModelInfo,
+        pipeline: Pipeline | CachedPipeline,
+        vocabularies: VocabularyStore,
     ) -> None:
         self._config = config
         self._model = model

@@ -1,7 +1,6 @@
 """The onnxruntime backend: embeddings equal to torch's at every size, exported once, never a silent fallback."""
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,9 @@ import open_clip
 import pytest
 import torch
 
-from labeler_service.backends import OutOfDeviceMemoryError, onnx_backend, onnx_export
 from labeler_service.backends.onnx_backend import OnnxBackend
 from labeler_service.backends.torch_backend import TorchBackend
 from labeler_service.config import ServerConfig
-from labeler_service.errors import DeviceLostError
 
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
 VISION: dict[str, dict[str, Any]] = {
