@@ -16,10 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labeler_service import metrics
-from labeler_service.backends import Backend, Normalization, OutOfDeviceMemoryError
+from labeler_service.backends import (
+    Backend,
+    Computed,
+    Embeddings,
+    Normalization,
+    OutOfDeviceMemoryError,
+    Pending,
+)
 from labeler_service.errors import DeviceLostError, ItemError, RequestError
 from labeler_service.images import Pixels
-from labeler_service.progress import Progress
+from labeler_service.progress import Progress, RunningBatch
 from labeler_service.queueing import FairQueue, Job, Shape
 
 logger = logging.getLogger(__name__)
@@ -59,6 +66,25 @@ class Encoded:
     device_seconds: float
 
 
+@dataclass(frozen=True)
+class _Failed:
+    """A batch that could not even start."""
+
+    error: Exception
+
+    def result(self) -> Embeddings:
+        raise self.error
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What the device works on."""
+
+    jobs: list[Job]
+    watch: RunningBatch
+    pending: Pending
+
+
 class Batcher:
     """Runs the backend. A free device takes what is waiting at once; what arrives meanwhile makes the next batch.
 
@@ -73,6 +99,7 @@ class Batcher:
         self._limits = limits
         self._fitting: dict[Shape, int] = {}  # views per batch that the device's memory was found to hold
         self._queue = FairQueue(self._drop)
+        self._running: list[Job] = []
         metrics.QUEUED_VIEWS.set_function(lambda: self._queue.num_views)
         metrics.QUEUED_PIXELS.set_function(lambda: self._queue.num_pixels)
         self._arrived = asyncio.Event()
@@ -101,7 +128,7 @@ class Batcher:
     def lose(self) -> None:
         """Gives the device up: everything that waits fails with DeviceLostError, as does all that comes."""
         self.lost.set()
-        for job in self._queue.drain():
+        for job in [*self._running, *self._queue.drain()]:
             _fail(job, DeviceLostError())
 
     async def close(self) -> None:
@@ -111,20 +138,48 @@ class Batcher:
         self._device_thread.shutdown(wait=not self.lost.is_set())  # a lost device may never answer
 
     async def _work(self) -> None:
-        jobs: list[Job] = []
+        running: _Batch | None = None
         try:
             while True:
-                await self._arrived.wait()
-                jobs = self._queue.take(self._capacity)
-                if jobs:
-                    await self._run(jobs)
-                else:
-                    self._arrived.clear()
+                if running is None:
+                    await self._arrived.wait()
+                started = await self._start()
+                if running is not None:
+                    await self._finish(running)
+                running = started
+                # A device that computes at once is done; another gets its next batch before it is asked for this one.
+                if running is not None and isinstance(running.pending, Computed):
+                    await self._finish(running)
+                    running = None
         except Exception:
             logger.exception("the device is lost")
             self.lose()
-            for job in jobs:
-                _fail(job, DeviceLostError())
+
+    async def _start(self) -> _Batch | None:
+        """Gives the device its next batch, if any view waits."""
+        jobs = self._queue.take(self._capacity)
+        if not jobs:
+            self._arrived.clear()
+            return None
+        self._running += jobs
+        shape, pixels = jobs[0].shape, [job.pixels for job in jobs]
+        watch = self.progress.start(shape, len(jobs))
+        return _Batch(jobs, watch, await self.run_on_device(lambda: self._begin(shape, pixels)))
+
+    async def _finish(self, batch: _Batch) -> None:
+        jobs = batch.jobs
+        shape, pixels = jobs[0].shape, [job.pixels for job in jobs]
+        outcomes = await self.run_on_device(lambda: self._end(shape, pixels, batch.pending))
+        seconds = self.progress.end(batch.watch, completed=True)
+        self._running = [job for job in self._running if job not in jobs]
+        bucket = metrics.bucket_label(shape.height, shape.width)
+        metrics.BATCH_SIZE.labels(bucket).observe(len(jobs))
+        metrics.DEVICE_SECONDS.labels(bucket).observe(seconds)
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            waited = batch.watch.started - job.queued_at
+            metrics.QUEUE_SECONDS.labels(metrics.caller_label(job.caller)).observe(waited)
+            if not job.future.done():
+                job.future.set_result(Encoded(outcome, waited, seconds / len(jobs)))
 
     def _capacity(self, shape: Shape) -> int:
         capacity = self._limits.capacity(shape.height, shape.width)
@@ -142,29 +197,26 @@ class Batcher:
         _fail(job, RequestError("DEADLINE_TOO_NEAR", message, code=grpc.StatusCode.DEADLINE_EXCEEDED))
         return True
 
-    async def _run(self, jobs: list[Job]) -> None:
-        shape, pixels, started = jobs[0].shape, [job.pixels for job in jobs], time.monotonic()
-        with self.progress.batch(shape, len(jobs)):
-            outcomes = await self.run_on_device(lambda: self._encode(shape, pixels))
-        seconds = time.monotonic() - started
-        bucket = metrics.bucket_label(shape.height, shape.width)
-        metrics.BATCH_SIZE.labels(bucket).observe(len(jobs))
-        metrics.DEVICE_SECONDS.labels(bucket).observe(seconds)
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            metrics.QUEUE_SECONDS.labels(metrics.caller_label(job.caller)).observe(started - job.queued_at)
-            if not job.future.done():
-                job.future.set_result(Encoded(outcome, started - job.queued_at, seconds / len(jobs)))
+    # On the device's thread.
 
-    def _encode(self, shape: Shape, pixels: list[Pixels]) -> list[Embedding | ItemError]:
-        """Halves a batch that fails until those that fail by themselves are found; the others are embedded."""
-        if not pixels:
-            return []
-        size = max(self._capacity(shape), len(pixels)) if self._limits.padded else len(pixels)
+    def _begin(self, shape: Shape, pixels: list[Pixels]) -> Pending:
+        batch_BHW3 = np.zeros((self._batch_size(shape, pixels), shape.height, shape.width, 3), dtype=np.uint8)
+        np.stack(pixels, out=batch_BHW3[: len(pixels)])
         try:
-            return self._encode_batch(shape, pixels, size)
+            return self._backend.submit(batch_BHW3, shape.normalization)
+        except DeviceLostError:
+            raise
+        except Exception as error:
+            return _Failed(error.with_traceback(None))  # A traceback would hold on to the batch's memory.
+
+    def _end(self, shape: Shape, pixels: list[Pixels], pending: Pending) -> list[Embedding | ItemError]:
+        """Halves a batch that failed until those that fail by themselves are found; the others are embedded."""
+        try:
+            return [_check_finite(row_D) for row_D in pending.result()[: len(pixels)]]
         except DeviceLostError:
             raise
         except OutOfDeviceMemoryError:
+            size = self._batch_size(shape, pixels)
             logger.warning("%d views of %d x %d do not fit the device", size, shape.width, shape.height)
             self._fitting[shape] = max(1, size // 2)
             hopeless = size == 1
@@ -175,17 +227,14 @@ class Batcher:
             logger.exception("a batch of %d views failed", len(pixels))
             hopeless = len(pixels) == 1
             failure = ItemError("ENCODING_FAILED", "the view could not be encoded", code=grpc.StatusCode.INTERNAL)
-        # Outside of the handlers, whose tracebacks hold the failed batch's memory.
         if hopeless:
             return [failure]
         half = (len(pixels) + 1) // 2
-        return self._encode(shape, pixels[:half]) + self._encode(shape, pixels[half:])
+        halves = [part for part in (pixels[:half], pixels[half:]) if part]
+        return [outcome for part in halves for outcome in self._end(shape, part, self._begin(shape, part))]
 
-    def _encode_batch(self, shape: Shape, pixels: list[Pixels], size: int) -> list[Embedding | ItemError]:
-        batch_BHW3 = np.zeros((size, shape.height, shape.width, 3), dtype=np.uint8)
-        np.stack(pixels, out=batch_BHW3[: len(pixels)])
-        embeddings_BD = self._backend.encode_images(batch_BHW3, shape.normalization)
-        return [_check_finite(row_D) for row_D in embeddings_BD[: len(pixels)]]
+    def _batch_size(self, shape: Shape, pixels: list[Pixels]) -> int:
+        return max(self._capacity(shape), len(pixels)) if self._limits.padded else len(pixels)
 
 
 def _guarded(function: Callable[[], T]) -> T:

@@ -54,6 +54,14 @@ class ServerConfig:
     """auto, cpu, cuda or cuda:N."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of the towers. auto: float16, in which CLIP was released, on CUDA and float32 on the CPU."""
+    backend: Literal["torch", "onnxruntime", "tensorrt"] = "torch"
+    """What runs the model; onnxruntime and tensorrt export it at its first start."""
+    export_dir: Path = Path("~/.cache/clip-labeler")
+    """Folder that keeps exported models."""
+    compile: bool = False
+    """Compile the image tower for each shape of view, with torch on CUDA: slow to start, then faster."""
+    cuda_graphs: bool = False
+    """Compile, and replay a shape's kernels as one CUDA graph; pays where batches are small."""
     reproducible: bool = False
     """Make each row bit for bit independent of its batch, by padding all batches of a shape to one size."""
 
@@ -72,6 +80,14 @@ class ServerConfig:
     """Memory that each of them may use. An image within the limits below takes at most 300 MiB."""
     decode_seconds: float = 5.0
     """CPU time that decoding one image, or cutting out one view, may take."""
+
+    # Cache of embeddings.
+    cache_bytes: int = 256 * 2**20
+    """Memory for the embeddings of images and crops seen before; 0: none is kept."""
+    cache_dir: Path | None = None
+    """Folder for more of them, which outlasts the server. [default: none]"""
+    cache_disk_bytes: int = 4 * 2**30
+    """Size of that folder."""
 
     # Limits, published by GetServerInfo.
     max_items_per_request: int = 64
@@ -133,6 +149,12 @@ class ServerConfig:
                 f"--host {self.host} is reachable from other machines and connections are plain text: "
                 "add --tls-cert and --tls-key, or --insecure if that is wanted"
             )
+        if (self.compile or self.cuda_graphs) and self.backend != "torch":
+            raise ValueError(f"--compile and --cuda-graphs are for --backend torch, got {self.backend}")
+        if self.cache_bytes < 0 or self.cache_disk_bytes < 2**26:
+            raise ValueError("--cache-bytes must be 0 or more, --cache-disk-bytes 67108864 (64 MiB) or more")
+        if self.cache_dir is not None and self.cache_bytes == 0:
+            raise ValueError("--cache-dir needs a --cache-bytes above 0")
         if self.grace < 0 or self.decode_workers < 0:
             raise ValueError("--grace and --decode-workers must not be negative")
         if self.decode_memory_bytes < MIN_DECODE_MEMORY_BYTES:

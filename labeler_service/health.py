@@ -15,8 +15,8 @@ from grpc_health.v1 import health, health_pb2
 from PIL import Image
 
 from labeler_service.backends import ModelInfo
-from labeler_service.batching import Batcher
 from labeler_service.call_context import CallContext, current_call
+from labeler_service.engine import Engine
 from labeler_service.errors import DeviceLostError, LabelerError
 from labeler_service.images import Profile, ViewGeometry
 from labeler_service.metrics import SERVING
@@ -94,12 +94,10 @@ class Monitor:
     overdue by `hang_seconds` means that the device is lost.
     """
 
-    def __init__(
-        self, pipeline: Pipeline, model: ModelInfo, batcher: Batcher, readiness: Readiness, *, hang_seconds: float
-    ) -> None:
-        self._pipeline = pipeline
-        self._canary = Canary(pipeline, model)
-        self._batcher = batcher
+    def __init__(self, engine: Engine, readiness: Readiness, *, hang_seconds: float) -> None:
+        self._pipeline = engine.pipeline
+        self._canary = Canary(engine.pipeline, engine.model)
+        self._batcher = engine.batcher
         self._readiness = readiness
         self._hang_seconds = hang_seconds
         self._canary_seconds = 0.0

@@ -46,9 +46,6 @@ class Pipeline:
         self._budget = budget
         self.last_decoded = time.monotonic()
 
-    def close(self) -> None:
-        self._decoders.close()
-
     async def embed_image(self, content: bytes, preprocessing: Preprocessing, timings: Timings) -> Embedding:
         """The global view of an image."""
         async with self._hold(1, preprocessing):

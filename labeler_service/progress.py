@@ -3,8 +3,6 @@ from a thread of its own, by the watchdog."""
 
 import itertools
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 # A batch is overdue after this, and this many times what it may take. A machine whose other work slows the device
@@ -24,6 +22,14 @@ class _Experience:
     slowest_view: float = 0.0
 
 
+@dataclass(frozen=True)
+class RunningBatch:
+    number: int
+    shape: object
+    num_views: int
+    started: float
+
+
 class Progress:
     """Times are of time.monotonic(), in seconds."""
 
@@ -33,16 +39,22 @@ class Progress:
         self._numbers = itertools.count()
         self._experience: dict[object, _Experience] = {}
 
-    @contextmanager
-    def batch(self, shape: object, num_views: int) -> Iterator[None]:
-        """Around one batch of `shape`; a batch that raises says nothing about speed."""
-        number, started = next(self._numbers), time.monotonic()
-        self._limits[number] = started + self._patience(shape, num_views)
-        try:
-            yield
-            self._complete(shape, num_views, started)
-        finally:
-            del self._limits[number]
+    def start(self, shape: object, num_views: int) -> RunningBatch:
+        """A batch of `shape` begins."""
+        batch = RunningBatch(next(self._numbers), shape, num_views, time.monotonic())
+        self._limits[batch.number] = batch.started + self._patience(shape, num_views)
+        return batch
+
+    def end(self, batch: RunningBatch, *, completed: bool) -> float:
+        """It ends, after the seconds that are returned; one that did not complete says nothing about speed."""
+        del self._limits[batch.number]
+        now = time.monotonic()
+        # Of two batches in flight the device works on the earlier one first.
+        seconds = now - max(batch.started, self.last_completed)
+        if completed:
+            self._learn(batch, seconds)
+            self.last_completed = now
+        return seconds
 
     def _patience(self, shape: object, num_views: int) -> float:
         if shape not in self._experience:
@@ -50,13 +62,11 @@ class Progress:
         known = self._experience[shape]
         return OVERDUE_SECONDS + OVERDUE_FACTOR * max(known.slowest, num_views * known.slowest_view)
 
-    def _complete(self, shape: object, num_views: int, started: float) -> None:
-        self.last_completed = time.monotonic()
-        seconds = self.last_completed - started
-        known = self._experience.setdefault(shape, _Experience())
+    def _learn(self, batch: RunningBatch, seconds: float) -> None:
+        known = self._experience.setdefault(batch.shape, _Experience())
         known.fastest = min(known.fastest, seconds)
         known.slowest = max(known.slowest, seconds)
-        known.slowest_view = max(known.slowest_view, seconds / num_views)
+        known.slowest_view = max(known.slowest_view, seconds / batch.num_views)
 
     def fastest(self, shape: object) -> float:
         """Seconds of the fastest batch of that shape; 0 before there was one."""

@@ -8,22 +8,16 @@ import threading
 from collections.abc import Coroutine
 from typing import Any
 
-from labeler_service import logs, metrics
-from labeler_service.admission import Admission, PixelBudget
-from labeler_service.backends import Backend
-from labeler_service.batching import Batcher, BatchLimits
+from labeler_service import logs
 from labeler_service.config import ServerConfig
-from labeler_service.decode_pool import DecodePool
-from labeler_service.decode_worker import WorkerSettings
-from labeler_service.decoding import ImageLimits, check_pillow
+from labeler_service.decoding import check_pillow
 from labeler_service.drain import Drain
+from labeler_service.engine import running_engine
 from labeler_service.grpc_server import add_services, bind, create_server
 from labeler_service.health import Monitor, Readiness
 from labeler_service.operations import operations
-from labeler_service.pipeline import Pipeline
 from labeler_service.servicer import LabelerServicer
 from labeler_service.tokens import TokenFile
-from labeler_service.vocabulary import VocabularyStore
 
 logger = logging.getLogger(__name__)
 
@@ -57,41 +51,19 @@ async def _serve(config: ServerConfig) -> int:
     with operations(config, readiness, tokens) as observers:
         server = create_server(config, observers, tokens, drain)
         address = bind(server, config)  # Before the model is loaded, which takes long.
-        decoders = _start_decoders(config)  # They come up while the model is loaded.
-        try:
-            backend = await asyncio.to_thread(_load_backend, config)
-            await decoders.start()
-        except ValueError:
-            decoders.close()
-            raise
-        metrics.set_model(config.model_name, backend.info)
-        batcher = Batcher(backend, BatchLimits(config.batch_pixels, config.max_batch_size, padded=config.reproducible))
-        budget = PixelBudget(config.queue_pixels)
-        pipeline = Pipeline(batcher, decoders, budget)
-        admission = Admission(budget, config.max_requests_in_flight, config.max_queue_seconds, config.batch_pixels)
-        vocabularies = _vocabularies(batcher, backend)
-        servicer = LabelerServicer(config, backend.info, pipeline, vocabularies, admission, drain)
-        add_services(server, config, servicer, readiness)
-        await readiness.set(serving=False)
-        await server.start()
-        monitor = Monitor(pipeline, backend.info, batcher, readiness, hang_seconds=config.hang_seconds)
-        try:
-            await _until(stop, _watch(monitor, f"serving {config.model_name} at {address}"))
-        finally:
-            # Health first, so that load balancers send nothing new while calls in flight end.
+        async with running_engine(config) as engine:
+            add_services(server, config, LabelerServicer(config, engine, drain), readiness)
             await readiness.set(serving=False)
-            await drain.finish(DEVICE_LOST_GRACE_SECONDS if batcher.lost.is_set() else config.grace)
-            await server.stop(FLUSH_SECONDS)
-            await batcher.close()
-            pipeline.close()
-    return DEVICE_LOST if batcher.lost.is_set() else 0
-
-
-def _vocabularies(batcher: Batcher, backend: Backend) -> VocabularyStore:
-    return VocabularyStore(
-        lambda texts: batcher.run_on_device(lambda: backend.encode_texts(texts)),
-        model_temperature=backend.info.temperature,
-    )
+            await server.start()
+            monitor = Monitor(engine, readiness, hang_seconds=config.hang_seconds)
+            try:
+                await _until(stop, _watch(monitor, f"serving {config.model_name} at {address}"))
+            finally:
+                # Health first, so that load balancers send nothing new while calls in flight end.
+                await readiness.set(serving=False)
+                await drain.finish(DEVICE_LOST_GRACE_SECONDS if engine.batcher.lost.is_set() else config.grace)
+                await server.stop(FLUSH_SECONDS)
+    return DEVICE_LOST if engine.batcher.lost.is_set() else 0
 
 
 async def _watch(monitor: Monitor, announcement: str) -> None:
@@ -108,19 +80,6 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
     if working.done():
         working.result()
     working.cancel()
-
-
-def _start_decoders(config: ServerConfig) -> DecodePool:
-    limits = ImageLimits(config.max_image_bytes, config.max_image_pixels, config.max_non_jpeg_pixels)
-    settings = WorkerSettings(limits, config.decode_memory_bytes, config.decode_seconds)
-    num_workers = config.decode_workers or min(len(os.sched_getaffinity(0)), MAX_DECODE_WORKERS)
-    return DecodePool(settings, num_workers=num_workers)
-
-
-def _load_backend(config: ServerConfig) -> Backend:
-    from labeler_service.backends.torch_backend import TorchBackend
-
-    return TorchBackend(config)
 
 
 def _stop_event(config: ServerConfig) -> asyncio.Event:

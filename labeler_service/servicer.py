@@ -13,20 +13,18 @@ import grpc
 from clip_labeler.v1 import labeler_pb2 as pb
 from clip_labeler.v1 import labeler_pb2_grpc
 from labeler_service import messages
-from labeler_service.admission import Admission
-from labeler_service.backends import ModelInfo
 from labeler_service.batching import Embedding
 from labeler_service.calibration import BiasStatistics
 from labeler_service.call_context import current_call
 from labeler_service.config import ServerConfig
 from labeler_service.drain import Drain, ShuttingDownError
+from labeler_service.engine import Engine
 from labeler_service.errors import ItemError, RequestError
 from labeler_service.images import Box
 from labeler_service.messages import invalid
-from labeler_service.pipeline import Pipeline, Preprocessing, Timings
+from labeler_service.pipeline import Preprocessing, Timings
 from labeler_service.scoring import Scoring
 from labeler_service.streams import StoppedError, map_bounded
-from labeler_service.vocabulary import VocabularyStore
 
 R = TypeVar("R")
 
@@ -46,20 +44,12 @@ class LabelerServicer(labeler_pb2_grpc.LabelerServiceServicer):
     Errors leave as LabelerError; the interceptor gives them their status.
     """
 
-    def __init__(
-        self,
-        config: ServerConfig,
-        model: ModelInfo,
-        pipeline: Pipeline,
-        vocabularies: VocabularyStore,
-        admission: Admission,
-        drain: Drain,
-    ) -> None:
+    def __init__(self, config: ServerConfig, engine: Engine, drain: Drain) -> None:
         self._config = config
-        self._model = model
-        self._pipeline = pipeline
-        self._vocabularies = vocabularies
-        self._admission = admission
+        self._model = engine.model
+        self._pipeline = engine.cached
+        self._vocabularies = engine.vocabularies
+        self._admission = engine.admission
         self._drain = drain
 
     async def GetServerInfo(self, request: pb.GetServerInfoRequest, context: Any) -> pb.GetServerInfoResponse:

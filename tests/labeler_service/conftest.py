@@ -26,8 +26,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from clip_labeler.v1 import labeler_pb2 as pb
 from clip_labeler.v1.labeler_pb2_grpc import LabelerServiceStub
-from labeler_service import server
-from labeler_service.backends import IMAGENET_NORMALIZATION, ModelInfo, Normalization
+from labeler_service import engine, server
+from labeler_service.backends import IMAGENET_NORMALIZATION, Computed, ModelInfo, Normalization
 from labeler_service.config import ServerConfig
 from labeler_service.errors import DeviceLostError
 from labeler_service.images import ModelPreprocessing
@@ -150,6 +150,9 @@ class FakeDevice:
         self.seconds = 0.0  # a batch
         self.seen: set[bytes] = set()  # distinct views, the canary's among them
 
+    def submit(self, pixels_BHW3: np.ndarray, normalization: Normalization) -> Computed:
+        return Computed(self.encode_images(pixels_BHW3, normalization))
+
     def encode_images(self, pixels_BHW3: np.ndarray, normalization: Normalization) -> np.ndarray:
         self.batches += 1
         self.seen.update(view_HW3.tobytes() for view_HW3 in pixels_BHW3)
@@ -198,7 +201,7 @@ def serve(fake_device: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> Callable[
 
     Returns the server's exit status, after a SIGTERM if it did not end by itself.
     """
-    monkeypatch.setattr(server, "_load_backend", lambda config: fake_device)
+    monkeypatch.setattr(engine, "load_backend", lambda config: fake_device)
 
     def run(test: Callable[[FakeDeviceClient], Awaitable[None]], **settings: Any) -> int:
         with socket.socket() as free:

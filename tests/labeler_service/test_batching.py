@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labeler_service.backends import IMAGENET_NORMALIZATION, Normalization, OutOfDeviceMemoryError
+from labeler_service.backends import IMAGENET_NORMALIZATION, Computed, Normalization, OutOfDeviceMemoryError
 from labeler_service.batching import Batcher, BatchLimits, Encoded
 from labeler_service.call_context import CallContext, current_call
 from labeler_service.errors import DeviceLostError, ItemError, RequestError
@@ -28,6 +28,9 @@ class Device:
         self.free = threading.Event()
         self.free.set()
         self.info: Any = None
+
+    def submit(self, pixels_BHW3: np.ndarray, normalization: Normalization) -> Computed:
+        return Computed(self.encode_images(pixels_BHW3, normalization))
 
     def encode_images(self, pixels_BHW3: np.ndarray, normalization: Normalization) -> np.ndarray:
         self.free.wait(10)
@@ -201,3 +204,52 @@ def test_work_that_cannot_be_done_in_time_is_dropped() -> None:
 
     run(device, test)
     assert [values for _, _, values in device.batches] == [[1], [3]]
+
+
+class Overlapping(Device):
+    """A device that computes after `submit` has returned; `events` tells in which order it was asked for what."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[str] = []
+
+    def submit(self, pixels_BHW3: np.ndarray, normalization: Normalization) -> Any:
+        first = int(pixels_BHW3[0, 0, 0, 0])
+        self.events.append(f"submit {first}")
+        device = self
+
+        class Pending:
+            def result(self) -> np.ndarray:
+                device.events.append(f"result {first}")
+                return device.encode_images(pixels_BHW3, normalization)
+
+        return Pending()
+
+
+def test_the_next_batch_is_given_before_the_last_one_is_asked_for() -> None:
+    """The device would stand idle while the next batch is copied to it."""
+    device = Overlapping()
+
+    async def test(batcher: Batcher) -> None:
+        encoded = await asyncio.gather(*encode(batcher, *(image(value) for value in (1, 2, 3))))
+        assert [e.outcome.tolist() for e in encoded] == [[1], [2], [3]]
+
+    run(device, test, max_size=1)
+    assert device.events == ["submit 1", "submit 2", "result 1", "submit 3", "result 2", "result 3"]
+
+
+def test_a_lone_batch_is_asked_for_at_once() -> None:
+    """It would wait for a next one that never comes."""
+    device = Overlapping()
+    run(device, lambda batcher: asyncio.gather(*encode(batcher, image(1))))
+    assert device.events == ["submit 1", "result 1"]
+
+
+def test_poison_fails_alone_on_an_overlapping_device() -> None:
+    async def test(batcher: Batcher) -> list[Encoded]:
+        return await asyncio.gather(*encode(batcher, *(image(value) for value in (1, POISON, 3, 4))))
+
+    outcomes = [encoded.outcome for encoded in run(Overlapping(), test, max_size=2)]
+    assert [o.reason if isinstance(o, ItemError) else o.tolist() for o in outcomes] == [
+        [1], "ENCODING_FAILED", [3], [4]
+    ]  # fmt: skip
