@@ -21,7 +21,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 UNLIMITED = str(Path(__file__).with_name("unlimited_server.py"))
 
 
-def quick_and_long(quick: tuple[Any, ...], long: tuple[Any, ...]) -> Any:
+def quick_and_long(quick: Any, *long: Any) -> Any:
     return [quick, pytest.param(*long, marks=pytest.mark.slow)]
 
 
@@ -49,7 +49,7 @@ def attack_with_rapid_resets(target: Any, connections: int, seconds: float) -> C
     return answers
 
 
-@pytest.mark.parametrize(("connections", "seconds"), quick_and_long((2, 2.0), (4, 10.0)))
+@pytest.mark.parametrize(("connections", "seconds"), quick_and_long((2, 2.0), 4, 10.0))
 def test_rapid_reset(target: Any, connections: int, seconds: float) -> None:
     """Two such connections make up to half of the others' calls fail when streams are not limited."""
     assert set(attack_with_rapid_resets(target, connections, seconds)) == {OK}
@@ -74,7 +74,7 @@ def test_ping_flood(target: Any) -> None:
 
 
 @pytest.mark.parametrize("said", [b"", PREFACE[:10], b"GET / HTTP/1.1\r\n\r\n"], ids=["nothing", "half", "HTTP/1.1"])
-@pytest.mark.parametrize(("connections",), quick_and_long((100,), (1000,)))
+@pytest.mark.parametrize("connections", quick_and_long(100, 1000))
 def test_connections_that_say_nothing(target: Any, connections: int, said: bytes) -> None:
     """They would use up the server's file descriptors; the handshake has five seconds."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -100,7 +100,7 @@ def hung_up(connection: socket.socket) -> bool:
         return True
 
 
-@pytest.mark.parametrize(("connections", "seconds"), quick_and_long((5, 1.0), (20, 20.0)))
+@pytest.mark.parametrize(("connections", "seconds"), quick_and_long((5, 1.0), 20, 20.0))
 def test_slow_bodies(target: Any, connections: int, seconds: float) -> None:
     """Calls whose bodies come a byte at a time."""
     clients = [target.connect() for _ in range(connections)]
