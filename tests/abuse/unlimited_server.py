@@ -2,12 +2,8 @@
 
 from labeler_service import __main__, server
 
-GUARDS = (
-    "grpc.max_concurrent_streams",
-    "grpc.server.max_pending_requests",
-    "grpc.server.max_pending_requests_hard_limit",
-)
+GUARDS = ("grpc.max_concurrent_streams", "grpc.server.max_pending_requests")
 
 _options = server._options
-server._options = lambda config: [option for option in _options(config) if option[0] not in GUARDS]
+server._options = lambda config: [option for option in _options(config) if not option[0].startswith(GUARDS)]
 __main__.main()

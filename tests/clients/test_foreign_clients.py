@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -90,17 +91,16 @@ def score_with_grpcio(address: str, ca: bytes, image: bytes) -> list[float]:
 
 
 def run(*command: str, **environment: str) -> str:
-    """What the command printed; fails with all of it when the command does."""
+    """What the command printed; fails with what it said when the command does."""
     completed = subprocess.run(
         command,
         env={**os.environ, "LABELER_TOKEN": TOKEN, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
         text=True,
         timeout=RUN_SECONDS,
         check=False,
     )
-    assert completed.returncode == 0, completed.stdout
+    assert completed.returncode == 0, completed.stderr
     return completed.stdout
 
 
@@ -156,8 +156,6 @@ def test_grpclib_codes(setting: Setting) -> None:
 
 
 def load_example() -> ModuleType:
-    from importlib.util import module_from_spec, spec_from_file_location
-
     spec = spec_from_file_location("python_grpclib", EXAMPLES / "python_grpclib.py")
     assert spec is not None
     assert spec.loader is not None
