@@ -60,11 +60,8 @@ class _CallBy(AroundCall):
             call = replace(current_call.get(), caller=_caller(context))
         else:
             call = replace(current_call.get(), caller=self._tenant.name, quota=self._tenant.quota)
-        token = current_call.set(call)
-        try:
-            yield
-        finally:
-            current_call.reset(token)
+        current_call.set(call)
+        yield
 
 
 def _authenticate(tokens: TokenFile, metadata: Any) -> Tenant:

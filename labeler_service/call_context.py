@@ -48,11 +48,11 @@ class ContextInterceptor(AroundCall):
             request_id=_request_id(details.invocation_metadata),
             deadline=None if remaining is None else time.monotonic() + remaining,
         )
-        token = current_call.set(call)
-        try:
-            yield
-        finally:
-            current_call.reset(token)
+        # Never reset: each call has a task of its own, and what the outer layers log belongs to the call too.
+        current_call.set(call)
+        # In the trailer: a header would tell the caller's gRPC that a refused call was taken on, and end its retries.
+        context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
+        yield
 
 
 def _request_id(metadata: Any) -> str:

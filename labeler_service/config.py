@@ -77,7 +77,9 @@ class ServerConfig:
     max_crops_per_item: int = 128
     """Boxes or crops per image."""
     max_requests_in_flight: int = 64
-    """Unary score requests in flight, over all callers; more are told to come back."""
+    """Unary score requests in flight; each caller has an equal share of them, and is told to come back above it."""
+    max_queue_seconds: float = 2.0
+    """A caller whose work in flight will take longer has its unary requests told to come back."""
     max_items_in_flight_per_stream: int = 128
     """Images that one stream may have in flight before the server stops reading from it."""
     max_classes: int = 2000
@@ -87,15 +89,28 @@ class ServerConfig:
     max_view_size: int = 1024
     """Largest side of a view, in pixels."""
 
+    # Operations.
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Of the labeler's own log; of libraries, warnings and errors are logged."""
+    log_format: Literal["text", "json"] = "text"
+    """Lines for people, or one JSON object a line."""
+    metrics_port: int | None = None
+    """Port for /metrics (Prometheus), /livez and /readyz on the same host; 0 takes a free one. [default: none]"""
+    otlp_endpoint: str | None = None
+    """OpenTelemetry receiver (OTLP over gRPC) for traces, such as http://localhost:4317. [default: none]"""
+
     # Stopping.
     grace: float = 20.0
     """Seconds that calls in flight may take after SIGTERM."""
+    hang_seconds: float = 60.0
+    """A device that is overdue by so long is lost: the process ends, for its supervisor to start it again."""
     stop_with_stdin: bool = False
     """Stop when standard input closes, so that a server never outlives the parent that holds the pipe."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ValueError(f"--port must be in 0 to 65535, got {self.port}")
+        for flag, port in (("--port", self.port), ("--metrics-port", self.metrics_port or 0)):
+            if not 0 <= port <= 65535:
+                raise ValueError(f"{flag} must be in 0 to 65535, got {port}")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("--tls-cert and --tls-key go together")
         if self.tls_client_ca and not self.tls_cert:
@@ -109,6 +124,8 @@ class ServerConfig:
             )
         if self.grace < 0 or self.decode_workers < 0:
             raise ValueError("--grace and --decode-workers must not be negative")
+        if self.max_queue_seconds <= 0 or self.hang_seconds <= 0:
+            raise ValueError("--max-queue-seconds and --hang-seconds must be positive")
         for name in ("batch_pixels", "queue_pixels", *(name for name in vars(self) if name.startswith("max_"))):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be positive, got {getattr(self, name)}")

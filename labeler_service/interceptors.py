@@ -3,8 +3,8 @@ not to the caller."""
 
 import logging
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -22,6 +22,9 @@ class AroundCall(grpc.aio.ServerInterceptor):
     def around(self, details: grpc.HandlerCallDetails, context: Any) -> AbstractAsyncContextManager[None]:
         """Entered before the method runs, with its grpc.aio.ServicerContext; left when it has ended."""
 
+    def responding(self, response: Any) -> None:
+        """Sees each response on its way out, in the task of the call."""
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
@@ -34,14 +37,18 @@ class AroundCall(grpc.aio.ServerInterceptor):
         def once(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
             async def wrapped(request: Any, context: Any) -> Any:
                 async with self.around(handler_call_details, context):
-                    return await method(request, context)
+                    response = await method(request, context)
+                    self.responding(response)
+                    return response
 
             return wrapped
 
-        def many(method: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
-            async def wrapped(request: Any, context: Any) -> AsyncIterator[Any]:
-                async with self.around(handler_call_details, context):
-                    async for response in method(request, context):
+        def many(method: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., AsyncGenerator[Any, None]]:
+            async def wrapped(request: Any, context: Any) -> AsyncGenerator[Any, None]:
+                # Closed here, and not whenever its turn comes: its end is part of the call.
+                async with self.around(handler_call_details, context), aclosing(method(request, context)) as responses:
+                    async for response in responses:
+                        self.responding(response)
                         yield response
 
             return wrapped
@@ -109,7 +116,8 @@ async def _abort(error: Exception, context: Any) -> None:
     if not isinstance(error, LabelerError):
         logger.error("unexpected error", exc_info=error)
         error = RequestError("INTERNAL", "internal error; the server's log has it", code=grpc.StatusCode.INTERNAL)
-    metadata: list[tuple[str, str | bytes]] = [("grpc-status-details-bin", to_status(error).SerializeToString())]
+    metadata: list[tuple[str, str | bytes]] = [*context.trailing_metadata()]
+    metadata.append(("grpc-status-details-bin", to_status(error).SerializeToString()))
     if isinstance(error, RequestError) and error.retry_after_seconds is not None:
         # gRPC's own retries wait for this long: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
         metadata.append(("grpc-retry-pushback-ms", str(round(error.retry_after_seconds * 1000))))

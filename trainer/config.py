@@ -42,9 +42,18 @@ class RunConfig:
 
     # --- labeler -------------------------------------------------------------------------------------------------
     labeler: str | None = None
-    """HOST:PORT of a running labeler. None: start one for this run and stop it afterwards."""
+    """HOST:PORT of a running labeler; HOST:PORT,HOST:PORT or dns:///NAME:PORT for replicas. None: start one for this
+    run and stop it afterwards."""
     labeler_wait: float = 1800.0
     """Seconds that a labeler may be out of reach before the run gives up (at most 60 before its first answer)."""
+    labeler_ca: str | None = None
+    """Certificates of the authorities that the labeler's may come from (PEM file). Makes the connection TLS."""
+    labeler_cert: str | None = None
+    """Certificate that the run shows to the labeler (PEM file)."""
+    labeler_key: str | None = None
+    """Its private key (PEM file)."""
+    labeler_token_file: str | None = None
+    """File with a bearer token for the labeler; it may be replaced while the run goes on."""
     clip: str | None = None
     """CLIP of the labeler that the run starts: `demo` (bundled, knows drawings only) or an open_clip model name."""
     clip_weights: str | None = None
@@ -189,11 +198,16 @@ def _check(settings: Settings) -> None:
         )
     if settings.prompt.count("{}") != 1:
         raise ValueError(f"--prompt {settings.prompt!r} must contain exactly one {{}} for the class name")
+    if settings.labeler is None and any(getattr(settings, name) is not None for name in LABELER_FILES):
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in LABELER_FILES)
+        raise ValueError(f"{flags} are for a labeler that runs elsewhere: give its address with --labeler")
     for name, low, high in RANGES:
         value = getattr(settings, name)
         if not low <= value <= high:
             raise ValueError(f"--{name.replace('_', '-')} {value} must lie between {low} and {high}")
 
+
+LABELER_FILES = ("labeler_ca", "labeler_cert", "labeler_key", "labeler_token_file")
 
 RANGES: tuple[tuple[str, float, float], ...] = (
     ("alpha", 0, 1), ("floor", 0, 1), ("cam_threshold", 0, 1), ("box_offset", 0, 1), ("view_threshold", 0, 1),

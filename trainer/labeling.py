@@ -18,13 +18,14 @@ from clip_labeler import (
     BiasEstimate,
     BoxedImage,
     Calibration,
+    Credentials,
     EntropyGate,
     Image,
     LabelerClient,
     Preprocessing,
     Vocabulary,
 )
-from trainer.config import Settings
+from trainer.config import LABELER_FILES, Settings
 from trainer.data.sample import Sample
 from trainer.labeler_process import LabelerProcess
 from trainer.progress import Advance
@@ -46,11 +47,13 @@ class Rejected:
 class Labeler:
     """A connection that is made when it is first needed, to the given labeler or to one started for this run.
 
-    Raises ValueError when an own labeler does not start, and clip_labeler's LabelerError when one cannot be reached.
+    Raises ValueError when an own labeler does not start or the credentials cannot be used, and clip_labeler's
+    LabelerError when one cannot be reached.
     """
 
     def __init__(self, config: Settings, class_names: Sequence[str]) -> None:
         self._config = config
+        self._credentials = _credentials(config)  # now, as the labeler is needed late
         self._class_names = class_names
         self._process: LabelerProcess | None = None
         self._client: LabelerClient | None = None
@@ -63,7 +66,7 @@ class Labeler:
             if address is None:
                 self._process = LabelerProcess(own_labeler_flags(self._config))
                 address = self._process.address
-            self._client = LabelerClient(address, max_wait=self._config.labeler_wait)
+            self._client = LabelerClient(address, credentials=self._credentials, max_wait=self._config.labeler_wait)
         return self._client
 
     @property
@@ -100,6 +103,13 @@ class Labeler:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _credentials(config: Settings) -> Credentials:
+    """Raises ValueError when the files cannot be used."""
+    names = (getattr(config, setting) for setting in LABELER_FILES)
+    ca, certificate, key, token_file = (None if name is None else Path(name) for name in names)
+    return Credentials(ca, certificate, key, token_file=token_file)
 
 
 def own_labeler_flags(config: Settings) -> list[str]:

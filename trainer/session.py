@@ -11,7 +11,7 @@ import numpy.typing as npt
 import yaml
 from rich.console import Console
 
-from trainer.config import DEFAULTS, RunConfig, Settings, resolve
+from trainer.config import DEFAULTS, LABELER_FILES, RunConfig, Settings, resolve
 from trainer.data.formats import open_data
 from trainer.data.index import Index, build_index
 from trainer.data.pixel_cache import PixelCache
@@ -22,7 +22,7 @@ from trainer.progress import track
 from trainer.run_folder import RunFolder
 
 # Settings that say where and how fast, not what: a run may go on with others.
-PLACES = ("labeler", "labeler_wait", "device", "clip_device", "workers")
+PLACES = ("labeler", "labeler_wait", *LABELER_FILES, "device", "clip_device", "workers")
 
 
 class DataError(ValueError):

@@ -2,6 +2,7 @@
 
 from clip_labeler.aio import AsyncLabelerClient
 from clip_labeler.client import LabelerClient
+from clip_labeler.credentials import Credentials
 from clip_labeler.errors import (
     AccessDeniedError,
     DeadlineError,
@@ -29,6 +30,7 @@ from clip_labeler.values import (
     Limits,
     Preprocessing,
     ServerInfo,
+    Timings,
     Vocabulary,
 )
 
@@ -38,6 +40,7 @@ __all__ = [
     "BiasEstimate",
     "BoxedImage",
     "Calibration",
+    "Credentials",
     "CropScores",
     "DeadlineError",
     "EmbeddedImage",
@@ -57,6 +60,7 @@ __all__ = [
     "ProtocolError",
     "ServerFaultError",
     "ServerInfo",
+    "Timings",
     "UnavailableError",
     "UnknownVocabularyError",
     "Vocabulary",

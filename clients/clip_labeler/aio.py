@@ -1,6 +1,8 @@
 """The asyncio client: the same methods as the synchronous one, awaited."""
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -10,11 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_labeler import calls
-from clip_labeler.base import CHANNEL_OPTIONS, BaseClient
+from clip_labeler.base import (
+    MAX_EMBED_REQUESTS,
+    MAX_REQUESTS_IN_FLIGHT,
+    BaseClient,
+)
 from clip_labeler.calls import Call, ValueT
-from clip_labeler.errors import LabelerError, UnavailableError, UnknownVocabularyError, rpc_errors_mapped
+from clip_labeler.errors import LabelerError, UnknownVocabularyError, rpc_errors_mapped
+from clip_labeler.retry import Retry
 from clip_labeler.scoring import CropScoring, ImageScoring, ItemT, ResultT, Scoring
-from clip_labeler.session import MAX_ITEMS_PER_MESSAGE, StreamSession
+from clip_labeler.session import StreamSession
+from clip_labeler.streams import AsyncStream
 from clip_labeler.values import (
     BiasEstimate,
     BoxedImage,
@@ -27,6 +35,7 @@ from clip_labeler.values import (
     Image,
     ImageEmbedding,
     ImageScores,
+    Limits,
     Output,
     Preprocessing,
     ServerInfo,
@@ -34,8 +43,11 @@ from clip_labeler.values import (
 )
 
 
-class AsyncLabelerClient(BaseClient[grpc.aio.Channel]):
-    """As LabelerClient, for one event loop: methods are awaited, streams are asynchronous iterators."""
+class AsyncLabelerClient(BaseClient[grpc.aio.Channel, asyncio.Semaphore]):
+    """As LabelerClient, for one event loop: methods are awaited, streams are asynchronous iterators.
+
+    The names of a list of replicas are looked up on the loop, once.
+    """
 
     async def server_info(self) -> ServerInfo:
         """See LabelerClient."""
@@ -93,11 +105,20 @@ class AsyncLabelerClient(BaseClient[grpc.aio.Channel]):
     ) -> AsyncIterator[ImageEmbedding]:
         """See LabelerClient."""
         server_info = await self.server_info()
-        source = _iterate(images)
-        step = min(MAX_ITEMS_PER_MESSAGE, server_info.limits.max_items_per_request)
-        while batch := await _take(source, step):
-            for embedding in await self._call(calls.embed_images(batch, preprocessing, server_info)):
-                yield embedding
+        in_flight: deque[tuple[Call[list[ImageEmbedding]], grpc.aio.Call]] = deque()
+        try:
+            async for batch in _batches(_iterate(images), server_info.limits):
+                call = calls.embed_images(batch, preprocessing, server_info)
+                in_flight.append((call, await self._start(call)))
+                if len(in_flight) >= min(MAX_EMBED_REQUESTS, server_info.limits.max_requests_in_flight):
+                    for embedding in await self._call(*in_flight.popleft()):
+                        yield embedding
+            while in_flight:
+                for embedding in await self._call(*in_flight.popleft()):
+                    yield embedding
+        finally:
+            for _, started in in_flight:
+                started.cancel()
 
     async def estimate_bias(
         self,
@@ -120,7 +141,7 @@ class AsyncLabelerClient(BaseClient[grpc.aio.Channel]):
 
     async def close(self) -> None:
         """See LabelerClient."""
-        if (channel := self._pop_channel()) is not None:
+        for channel in self._pop_channels():
             await channel.close()
 
     async def __aenter__(self) -> Self:
@@ -132,24 +153,57 @@ class AsyncLabelerClient(BaseClient[grpc.aio.Channel]):
         await self.close()
 
     def _open_channel(self) -> grpc.aio.Channel:
-        return grpc.aio.insecure_channel(self.target, CHANNEL_OPTIONS)
+        name, options = self._parsed_target.grpc_name(), self._channel_options()
+        if self.credentials.uses_tls:
+            return grpc.aio.secure_channel(name, self.credentials.for_channel(), options)
+        return grpc.aio.insecure_channel(name, options)
 
-    async def _call(self, call: Call[ValueT], *, max_wait: float | None = None) -> ValueT:
+    def _new_gate(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(MAX_REQUESTS_IN_FLIGHT)
+
+    async def _call(
+        self, call: Call[ValueT], started: grpc.aio.Call | None = None, *, max_wait: float | None = None
+    ) -> ValueT:
         retry = self._new_retry(max_wait)
         while True:
             try:
-                request = iter(call.request) if isinstance(call.request, list) else call.request
                 with rpc_errors_mapped(self.target):
-                    response = await self._method(call.rpc)(request, timeout=self.timeout)
+                    response = await self._ask(call) if started is None else await self._finish(started)
                 self._contacted = True
-                return call.parse(response)
+                value = call.parse(response)
+                self._budget.earn()
+                return value
             except LabelerError as error:
-                await asyncio.sleep(retry.pause(error))
-                await self._restore(call.vocabulary, error)
+                started = None
+                explained = await asyncio.to_thread(self._explain, error)
+                await asyncio.sleep(retry.pause(explained))
+                await self._restore(call.vocabulary, error, retry)
 
-    async def _restore(self, vocabulary: Vocabulary | None, error: LabelerError) -> None:
+    async def _ask(self, call: Call[Any]) -> Any:
+        connection = self._connection
+        async with connection.gate:
+            began = time.perf_counter()
+            response = await self._method(call.rpc)(call.payload(), timeout=self.timeout, metadata=self._metadata())
+            self._report(response, time.perf_counter() - began)
+        return response
+
+    async def _start(self, call: Call[Any]) -> grpc.aio.Call:
+        gate = self._connection.gate
+        await gate.acquire()
+        method = self._method(call.rpc)
+        started: grpc.aio.Call = method(call.payload(), timeout=self.timeout, metadata=self._metadata())
+        started.add_done_callback(lambda _: gate.release())
+        return started
+
+    async def _finish(self, started: Any) -> Any:
+        response = await started
+        self._report(response)
+        return response
+
+    async def _restore(self, vocabulary: Vocabulary | None, error: LabelerError, retry: Retry) -> None:
         if vocabulary is not None and isinstance(error, UnknownVocabularyError):
-            await self._call(calls.create_vocabulary_again(vocabulary))
+            for _ in range(retry.num_failures):
+                await self._call(calls.create_vocabulary_again(vocabulary))
 
     async def _stream(
         self, scoring: Scoring[ItemT, ResultT], items: Iterable[ItemT] | AsyncIterable[ItemT]
@@ -157,7 +211,7 @@ class AsyncLabelerClient(BaseClient[grpc.aio.Channel]):
         source = _iterate(items)
         session = StreamSession(scoring, await self.server_info())
         retry = self._new_retry()
-        stream = _Stream(self._method(scoring.rpc))
+        stream = AsyncStream(self._stream_method(scoring.rpc))
         try:
             while True:
                 if results := session.take_results():
@@ -165,7 +219,14 @@ class AsyncLabelerClient(BaseClient[grpc.aio.Channel]):
                     for result in results:
                         yield result
                 if session.finished:
+                    await stream.finish()
                     return
+                if stream.is_old:
+                    session.rest()
+                if session.rested:
+                    await stream.finish()
+                    session.restart(await self.server_info())
+                    stream = AsyncStream(self._stream_method(scoring.rpc))
                 while session.wants_item:
                     try:
                         session.add(await anext(source))
@@ -177,57 +238,15 @@ class AsyncLabelerClient(BaseClient[grpc.aio.Channel]):
                     with rpc_errors_mapped(self.target):
                         response = await stream.receive(self.timeout if session.must_wait else 0)
                     session.receive(response)
+                    self._report(response)
                 except LabelerError as error:
                     await stream.close()
                     await asyncio.sleep(retry.pause(error))
-                    await self._restore(scoring.vocabulary, error)
+                    await self._restore(scoring.vocabulary, error, retry)
                     session.restart(await self.server_info())
-                    stream = _Stream(self._method(scoring.rpc))
+                    stream = AsyncStream(self._stream_method(scoring.rpc))
         finally:
             await stream.close()
-
-
-class _Stream:
-    """One score stream. Tasks carry requests out and responses in, so that neither side waits for the other.
-
-    What the two queues hold is bounded by the session's window.
-    """
-
-    def __init__(self, method: Any) -> None:
-        self._requests: asyncio.Queue[Any] = asyncio.Queue()
-        self._responses: asyncio.Queue[Any] = asyncio.Queue()
-        self._call = method(self._outgoing())
-        self._reader = asyncio.create_task(self._read())
-
-    def send(self, request: Any) -> None:
-        self._requests.put_nowait(request)
-
-    async def receive(self, timeout: float) -> Any | None:
-        """The next response, None if there is none after `timeout` seconds; raises what ended the stream."""
-        try:
-            async with asyncio.timeout(timeout):
-                response = await self._responses.get()
-        except TimeoutError:
-            return None
-        if isinstance(response, Exception):
-            raise response
-        return response
-
-    async def close(self) -> None:
-        self._call.cancel()
-        await asyncio.wait([self._reader])
-
-    async def _outgoing(self) -> AsyncIterator[Any]:
-        while True:
-            yield await self._requests.get()
-
-    async def _read(self) -> None:
-        try:
-            async for response in self._call:
-                self._responses.put_nowait(response)
-            self._responses.put_nowait(UnavailableError("the labeler ended the stream early"))
-        except grpc.RpcError as error:
-            self._responses.put_nowait(error)
 
 
 async def _iterate(items: Iterable[ItemT] | AsyncIterable[ItemT]) -> AsyncIterator[ItemT]:
@@ -239,11 +258,11 @@ async def _iterate(items: Iterable[ItemT] | AsyncIterable[ItemT]) -> AsyncIterat
             yield item
 
 
-async def _take(source: AsyncIterator[ItemT], number: int) -> list[ItemT]:
-    """The next items, fewer at the end."""
-    taken: list[ItemT] = []
-    async for item in source:
-        taken.append(item)
-        if len(taken) == number:
-            break
-    return taken
+async def _batches(images: AsyncIterator[Image], limits: Limits) -> AsyncIterator[list[Image]]:
+    """See calls.Batches."""
+    cutter = calls.Batches(limits)
+    async for image in images:
+        if batch := cutter.add(image):
+            yield batch
+    if batch := cutter.rest():
+        yield batch

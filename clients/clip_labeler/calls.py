@@ -10,6 +10,7 @@ import numpy.typing as npt
 from clip_labeler import messages
 from clip_labeler.errors import ProtocolError, UnavailableError
 from clip_labeler.scoring import TOLERANCE, ImageScoring, Sent, item_error
+from clip_labeler.session import FRAMING_BYTES, MAX_ITEMS_PER_MESSAGE, MAX_MESSAGE_BYTES
 from clip_labeler.v1 import labeler_pb2 as pb
 from clip_labeler.values import (
     BiasEstimate,
@@ -20,6 +21,7 @@ from clip_labeler.values import (
     Image,
     ImageEmbedding,
     ImageScores,
+    Limits,
     Preprocessing,
     ServerInfo,
     Vocabulary,
@@ -44,6 +46,10 @@ class Call(Generic[ValueT]):
     request: Any
     parse: Callable[[Any], ValueT]
     vocabulary: Vocabulary | None = None  # the one that the labeler must know
+
+    def payload(self) -> Any:
+        """What gRPC's method takes, anew for each try."""
+        return iter(self.request) if isinstance(self.request, list) else self.request
 
 
 def health() -> Call[None]:
@@ -107,12 +113,48 @@ def score_images(scoring: ImageScoring, images: Iterable[Image | EmbeddedImage])
     return Call("ScoreImages", request, parse, scoring.vocabulary)
 
 
+class Batches:
+    """Cuts a row of images into requests of the size that stream messages have; a larger image goes alone."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._max_items = min(MAX_ITEMS_PER_MESSAGE, limits.max_items_per_request)
+        self._max_bytes = min(MAX_MESSAGE_BYTES, limits.max_request_bytes)
+        self._images: list[Image] = []
+        self._num_bytes = 0
+
+    def add(self, image: Image) -> list[Image]:
+        """The batch that ends before `image`; empty while there is room for it."""
+        num_bytes = len(image.content) + FRAMING_BYTES
+        done: list[Image] = []
+        if len(self._images) == self._max_items or self._num_bytes + num_bytes > self._max_bytes:
+            done = self.rest()
+        self._images.append(image)
+        self._num_bytes += num_bytes
+        return done
+
+    def rest(self) -> list[Image]:
+        """What has been added and not been returned."""
+        images, self._images, self._num_bytes = self._images, [], 0
+        return images
+
+
+def batches(images: Iterable[Image], limits: Limits) -> Iterator[list[Image]]:
+    """See Batches."""
+    cutter = Batches(limits)
+    for image in images:
+        if batch := cutter.add(image):
+            yield batch
+    if batch := cutter.rest():
+        yield batch
+
+
 def embed_images(
     images: Iterable[Image], preprocessing: Preprocessing, server_info: ServerInfo
 ) -> Call[list[ImageEmbedding]]:
     sent = [Sent.of(image.id, messages.image_to_proto(image, str(index))) for index, image in enumerate(images)]
 
     def embedding(item: Sent, result: pb.ImageResult) -> ImageEmbedding:
+        item.check(result.sha256)
         outcome = item_error(result) if result.HasField("error") else _unit_vector(result, server_info)
         return ImageEmbedding(item.id, item.sha256, outcome, server_info.weights_sha256)
 

@@ -1,10 +1,9 @@
 """The synchronous client."""
 
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,11 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from clip_labeler import calls
-from clip_labeler.base import CHANNEL_OPTIONS, BaseClient
+from clip_labeler.base import (
+    MAX_EMBED_REQUESTS,
+    MAX_REQUESTS_IN_FLIGHT,
+    BaseClient,
+)
 from clip_labeler.calls import Call, ValueT
-from clip_labeler.errors import LabelerError, UnavailableError, UnknownVocabularyError, rpc_errors_mapped
+from clip_labeler.errors import LabelerError, UnknownVocabularyError, rpc_errors_mapped
+from clip_labeler.retry import Retry
 from clip_labeler.scoring import CropScoring, ImageScoring, ItemT, ResultT, Scoring
-from clip_labeler.session import MAX_ITEMS_PER_MESSAGE, StreamSession
+from clip_labeler.session import StreamSession
+from clip_labeler.streams import Stream
 from clip_labeler.values import (
     BiasEstimate,
     BoxedImage,
@@ -37,12 +42,16 @@ from clip_labeler.values import (
 )
 
 
-class LabelerClient(BaseClient[grpc.Channel]):
-    """Talks to a labeler at `target` ("HOST:PORT").
+class LabelerClient(BaseClient[grpc.Channel, threading.Semaphore]):
+    """Talks to a labeler at `target`: "HOST:PORT", or several replicas as clip_labeler.targets lists.
 
     Failures that pass are retried, with exponential backoff, until `max_wait` seconds have gone by without progress
     (at most 60 s before the first answer ever); then UnavailableError says so. `timeout` is the seconds that the
-    labeler may take for one unary call, and between two responses of a stream.
+    labeler may take for one unary call, and between two responses of a stream. `on_timings` is called with the
+    timings of each response, in the thread that made the call.
+
+    Without `credentials` the connection is plain text. A token travels over TLS or within this machine alone;
+    credentials that do not fit the labeler's end the first call with AccessDeniedError.
 
     The channel opens with the first call, one for each process: a client may be made, and used, before a fork and
     used after it (but do not fork while it iterates over a stream: gRPC's threads may then hold locks), or be
@@ -113,10 +122,18 @@ class LabelerClient(BaseClient[grpc.Channel]):
     def embed_images(self, images: Iterable[Image], *, preprocessing: Preprocessing) -> Iterator[ImageEmbedding]:
         """Embeddings in the order of the images, to be scored with any vocabulary later as EmbeddedImage."""
         server_info = self.server_info()
-        source = iter(images)
-        step = min(MAX_ITEMS_PER_MESSAGE, server_info.limits.max_items_per_request)
-        while batch := list(islice(source, step)):
-            yield from self._call(calls.embed_images(batch, preprocessing, server_info))
+        in_flight: deque[tuple[Call[list[ImageEmbedding]], grpc.Future[Any]]] = deque()
+        try:
+            for batch in calls.batches(images, server_info.limits):
+                call = calls.embed_images(batch, preprocessing, server_info)
+                in_flight.append((call, self._start(call)))
+                if len(in_flight) >= min(MAX_EMBED_REQUESTS, server_info.limits.max_requests_in_flight):
+                    yield from self._call(*in_flight.popleft())
+            while in_flight:
+                yield from self._call(*in_flight.popleft())
+        finally:
+            for _, started in in_flight:
+                started.cancel()
 
     def estimate_bias(
         self,
@@ -142,7 +159,7 @@ class LabelerClient(BaseClient[grpc.Channel]):
 
     def close(self) -> None:
         """Closes the connection of this process; a later call opens another."""
-        if (channel := self._pop_channel()) is not None:
+        for channel in self._pop_channels():
             channel.close()
 
     def __enter__(self) -> Self:
@@ -154,38 +171,83 @@ class LabelerClient(BaseClient[grpc.Channel]):
         self.close()
 
     def _open_channel(self) -> grpc.Channel:
-        return grpc.insecure_channel(self.target, CHANNEL_OPTIONS)
+        name, options = self._parsed_target.grpc_name(), self._channel_options()
+        if self.credentials.uses_tls:
+            return grpc.secure_channel(name, self.credentials.for_channel(), options)
+        return grpc.insecure_channel(name, options)
 
-    def _call(self, call: Call[ValueT], *, max_wait: float | None = None) -> ValueT:
+    def _new_gate(self) -> threading.Semaphore:
+        return threading.Semaphore(MAX_REQUESTS_IN_FLIGHT)
+
+    def _call(
+        self, call: Call[ValueT], started: "grpc.Future[Any] | None" = None, *, max_wait: float | None = None
+    ) -> ValueT:
+        """The call's value; `started` is its first try if that is on its way."""
         retry = self._new_retry(max_wait)
         while True:
             try:
-                request = iter(call.request) if isinstance(call.request, list) else call.request
                 with rpc_errors_mapped(self.target):
-                    response = self._method(call.rpc)(request, timeout=self.timeout)
+                    response = self._ask(call) if started is None else self._finish(started)
                 self._contacted = True
-                return call.parse(response)
+                value = call.parse(response)
+                self._budget.earn()
+                return value
             except LabelerError as error:
-                time.sleep(retry.pause(error))
-                self._restore(call.vocabulary, error)
+                started = None
+                time.sleep(retry.pause(self._explain(error)))
+                self._restore(call.vocabulary, error, retry)
 
-    def _restore(self, vocabulary: Vocabulary | None, error: LabelerError) -> None:
-        """Gives a replica that does not know the vocabulary what it lacks."""
+    def _ask(self, call: Call[Any]) -> Any:
+        """One try. Faster than `_start` by the half of a millisecond that gRPC takes to change threads."""
+        connection = self._connection
+        with connection.gate:
+            began = time.perf_counter()
+            response = self._method(call.rpc)(call.payload(), timeout=self.timeout, metadata=self._metadata())
+            self._report(response, time.perf_counter() - began)
+        return response
+
+    def _start(self, call: Call[Any]) -> "grpc.Future[Any]":
+        """One try, on its way."""
+        gate = self._connection.gate
+        gate.acquire()
+        method = self._method(call.rpc)
+        started: grpc.Future[Any] = method.future(call.payload(), timeout=self.timeout, metadata=self._metadata())
+        started.add_done_callback(lambda _: gate.release())
+        return started
+
+    def _finish(self, started: "grpc.Future[Any]") -> Any:
+        response = started.result()
+        self._report(response)
+        return response
+
+    def _restore(self, vocabulary: Vocabulary | None, error: LabelerError, retry: Retry) -> None:
+        """Gives a replica that does not know the vocabulary what it lacks.
+
+        Of several replicas each call reaches the next one: with one call more after each failure, all are reached.
+        """
         if vocabulary is not None and isinstance(error, UnknownVocabularyError):
-            self._call(calls.create_vocabulary_again(vocabulary))
+            for _ in range(retry.num_failures):
+                self._call(calls.create_vocabulary_again(vocabulary))
 
     def _stream(self, scoring: Scoring[ItemT, ResultT], items: Iterable[ItemT]) -> Iterator[ResultT]:
         source = iter(items)
         session = StreamSession(scoring, self.server_info())
         retry = self._new_retry()
-        stream = _Stream(self._method(scoring.rpc))
+        stream = Stream(self._stream_method(scoring.rpc))
         try:
             while True:
                 if results := session.take_results():
                     retry.progress()
                     yield from results
                 if session.finished:
+                    stream.finish()
                     return
+                if stream.is_old:
+                    session.rest()
+                if session.rested:
+                    stream.finish()
+                    session.restart(self.server_info())
+                    stream = Stream(self._stream_method(scoring.rpc))
                 while session.wants_item:
                     try:
                         session.add(next(source))
@@ -197,49 +259,12 @@ class LabelerClient(BaseClient[grpc.Channel]):
                     with rpc_errors_mapped(self.target):
                         response = stream.receive(self.timeout if session.must_wait else 0)
                     session.receive(response)
+                    self._report(response)
                 except LabelerError as error:
                     stream.close()
                     time.sleep(retry.pause(error))
-                    self._restore(scoring.vocabulary, error)
+                    self._restore(scoring.vocabulary, error, retry)
                     session.restart(self.server_info())
-                    stream = _Stream(self._method(scoring.rpc))
+                    stream = Stream(self._stream_method(scoring.rpc))
         finally:
             stream.close()
-
-
-class _Stream:
-    """One score stream. Threads carry requests out and responses in, so that neither side waits for the other.
-
-    What the two queues hold is bounded by the session's window.
-    """
-
-    def __init__(self, method: Any) -> None:
-        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._responses: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._call = method(iter(self._requests.get, None))
-        threading.Thread(target=self._read, name="clip_labeler responses", daemon=True).start()
-
-    def send(self, request: Any) -> None:
-        self._requests.put(request)
-
-    def receive(self, timeout: float) -> Any | None:
-        """The next response, None if there is none after `timeout` seconds; raises what ended the stream."""
-        try:
-            response = self._responses.get(timeout=timeout)
-        except queue.Empty:
-            return None
-        if isinstance(response, Exception):
-            raise response
-        return response
-
-    def close(self) -> None:
-        self._call.cancel()
-        self._requests.put(None)  # releases gRPC's thread that waits for a request
-
-    def _read(self) -> None:
-        try:
-            for response in self._call:
-                self._responses.put(response)
-            self._responses.put(UnavailableError("the labeler ended the stream early"))
-        except grpc.RpcError as error:
-            self._responses.put(error)

@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import fields
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from clip_labeler.values import (
     Limits,
     Preprocessing,
     ServerInfo,
+    Timings,
 )
 
 EnumT = TypeVar("EnumT")
@@ -119,6 +120,19 @@ def server_info_from_proto(response: pb.GetServerInfoResponse) -> ServerInfo:
     if not response.weights_sha256 or min(vars(limits).values()) < 1:
         raise ProtocolError("the labeler's server info lacks the weights or a limit")
     return ServerInfo(**scalars, limits=limits)
+
+
+def timings_from_proto(response: Any, round_trip: float | None) -> Timings:
+    """Of any response that has results."""
+    timings = response.timings
+    return Timings(
+        num_items=len(response.results),
+        decode=timings.decode_seconds,
+        queue=timings.queue_seconds,
+        device=timings.device_seconds,
+        server=timings.total_seconds,
+        round_trip=round_trip,
+    )
 
 
 def matrix_from_proto(matrix: pb.Matrix, rows: int, columns: int) -> FloatArray:

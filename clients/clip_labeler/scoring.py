@@ -34,7 +34,7 @@ ResultT = TypeVar("ResultT")
 TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sent:
     """An item on its way. Its message has a running number for an id: callers' ids may repeat, or be paths."""
 
@@ -42,10 +42,25 @@ class Sent:
     message: Any  # pb.Image or pb.CropItem
     sha256: bytes
     num_bytes: int
+    arrived_damaged: bool = False
 
     @classmethod
     def of(cls, item_id: str, message: pb.Image | pb.CropItem) -> "Sent":
         return cls(item_id, message, messages.payload_sha256(message), message.ByteSize())
+
+    def check(self, sha256: bytes) -> None:
+        """Compares the digest of what the labeler scored.
+
+        Raises UnavailableError when it differs for the first time, so that the item is sent again: in plain text only
+        TCP's 16-bit sum guards it on its way. Raises ProtocolError the second time: then it is the labeler.
+        """
+        if sha256 == self.sha256:
+            return
+        message = f"the scores that came for {self.id!r} are of other bytes than were sent"
+        if self.arrived_damaged:
+            raise ProtocolError(message)
+        self.arrived_damaged = True
+        raise UnavailableError(message)
 
 
 class Scoring(ABC, Generic[ItemT, ResultT]):
@@ -91,8 +106,7 @@ class Scoring(ABC, Generic[ItemT, ResultT]):
 
     def result(self, sent: Sent, result: Any) -> ResultT:
         """The value of one checked reply item; raises ProtocolError, or UnavailableError to send the item again."""
-        if result.sha256 != sent.sha256:
-            raise ProtocolError(f"the scores that came for {sent.id!r} are of other bytes than were sent")
+        sent.check(result.sha256)
         if result.HasField("error"):
             return self.failed(sent, item_error(result))
         return self.scored(sent, result)

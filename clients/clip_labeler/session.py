@@ -46,6 +46,7 @@ class StreamSession(Generic[ItemT, ResultT]):
         self._message_bytes = min(MAX_MESSAGE_BYTES, self._largest_item)
         self._unsent = dict(self._unanswered)
         self._options_sent = False
+        self._resting = False
 
     @property
     def wants_item(self) -> bool:
@@ -53,6 +54,7 @@ class StreamSession(Generic[ItemT, ResultT]):
         num_on_stream = len(self._unanswered) - len(self._unsent)
         return (
             not self._input_ended
+            and not self._resting
             and len(self._unsent) < self._message_items
             and num_on_stream + self._message_items <= self._window
             and self._bytes_in_flight < MAX_BYTES_IN_FLIGHT
@@ -62,6 +64,14 @@ class StreamSession(Generic[ItemT, ResultT]):
     def must_wait(self) -> bool:
         """Whether there is nothing to do until a response comes."""
         return bool(self._unanswered) and not self.wants_item
+
+    def rest(self) -> None:
+        """Takes nothing more until `restart`: the present stream ends when all on it is answered."""
+        self._resting = True
+
+    @property
+    def rested(self) -> bool:
+        return self._resting and not self._unanswered
 
     @property
     def finished(self) -> bool:

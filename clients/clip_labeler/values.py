@@ -154,6 +154,23 @@ class EncodedCrops:
 
 
 @dataclass(frozen=True)
+class Timings:
+    """Where the time of one response went: seconds, summed over its images but for the last two.
+
+    `decode`, `queue`, `device`: as in the contract's message of that name. `server`: from the request's arrival at
+    the labeler to the response, by its clock. `round_trip`: from the request's leaving to the response, by the
+    client's clock; None on streams, where requests and responses do not pair.
+    """
+
+    num_items: int
+    decode: float
+    queue: float
+    device: float
+    server: float
+    round_trip: float | None
+
+
+@dataclass(frozen=True)
 class ItemError:
     """Why one image, crop or box could not be scored: a gRPC code ("INVALID_ARGUMENT"), a reason, a sentence."""
 

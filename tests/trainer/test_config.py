@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from trainer.config import RunConfig, Settings, resolve
+from trainer.config import LABELER_FILES, RunConfig, Settings, resolve
 from trainer.presets import CONSTANTS, DATA_PRESETS
 
 PROMPT = "a photo of the {}"
@@ -15,7 +15,7 @@ PROMPT = "a photo of the {}"
 def test_every_set_of_constants_fills_everything(constants: str, data_format: str) -> None:
     """Would fail if a set forgot a constant, or named one that does not exist."""
     settings = resolve(RunConfig(constants=constants), data_format=data_format, num_classes=20, prompt=PROMPT)
-    open_ones = {"classes", "labeler"}
+    open_ones = {"classes", "labeler", *LABELER_FILES}
     assert {f.name for f in fields(Settings) if getattr(settings, f.name) is None} <= open_ones
     assert set(CONSTANTS[constants]) | set(DATA_PRESETS[data_format]) <= {f.name for f in fields(Settings)}
 
@@ -51,6 +51,7 @@ def test_the_user_s_word_goes_before_the_data_set_s_and_that_before_the_constant
     ("config", "says"),
     [
         (RunConfig(epochs=3, warmup_epochs=4), "--warmup-epochs 4"),
+        (RunConfig(labeler_ca="ca.pem"), "--labeler-ca, .* are for a labeler that runs elsewhere"),
         (RunConfig(alpha=1.5), "--alpha 1.5 must lie between 0 and 1"),
         (RunConfig(prompt="a photo"), "exactly one {}"),
         (RunConfig(batch_size=0), "--batch-size 0"),
