@@ -18,6 +18,9 @@ from labeler_service.interceptors import ErrorInterceptor, ParseInterceptor
 from labeler_service.servicer import LabelerServicer
 from labeler_service.tokens import TokenFile
 
+# The streams of 1000 hostile connections.
+MAX_PENDING_REQUESTS = 128_000
+
 
 def create_server(
     config: ServerConfig, observers: Sequence[CallObserver], tokens: TokenFile | None, drain: Drain
@@ -53,8 +56,11 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
     return [
         # A second server on the same port fails instead of taking half of its connections.
         ("grpc.so_reuseport", 0),
-        # Against HTTP/2 rapid reset: without a limit two hostile connections make other callers' calls fail.
+        # Against HTTP/2 rapid reset (CVE-2023-44487): the first bounds the memory that a connection can take. With more
+        # than 1000 calls that wait to be read, gRPC would cancel some at random, whosever they are.
         ("grpc.max_concurrent_streams", 128),
+        ("grpc.server.max_pending_requests", MAX_PENDING_REQUESTS),
+        ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_REQUESTS),
         ("grpc.max_receive_message_length", config.max_request_bytes),
         ("grpc.max_send_message_length", config.max_request_bytes),
         # A caller that is gone is noticed after 25 seconds; all three are needed.

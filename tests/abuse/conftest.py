@@ -12,64 +12,59 @@ import grpc
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from h2.config import H2Configuration
-from h2.connection import H2Connection
-from h2.events import Event
 from hpack import Encoder, NeverIndexedHeaderTuple
-from hyperframe.frame import HeadersFrame, RstStreamFrame
+from hyperframe.frame import Frame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame, SettingsFrame
 
 from clip_labeler.v1 import labeler_pb2 as pb
 from clip_labeler.v1.labeler_pb2_grpc import LabelerServiceStub
 
 WAIT_SECONDS = 20
 MAX_REQUEST_BYTES = 2**20
-METHOD = "/clip_labeler.v1.LabelerService/ScoreImages"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+FRAME_HEADER = 9  # bytes
+METHOD = "/clip_labeler.v1.LabelerService/GetServerInfo"
 
 
 class HostileClient:
-    """One HTTP/2 connection."""
+    """One HTTP/2 connection. It keeps to the protocol where that keeps the connection open."""
 
     def __init__(self, address: str) -> None:
         host, port = address.split(":")
-        self.socket = socket.create_connection((host, int(port)), timeout=WAIT_SECONDS)
-        self.h2 = H2Connection(H2Configuration(header_encoding="utf-8"))
-        self.h2.initiate_connection()
-        self.send(self.h2.data_to_send())
+        self.goaway: int | None = None  # The error code with which the server said goodbye.
+        self._socket = socket.create_connection((host, int(port)), timeout=WAIT_SECONDS)
+        self._received = bytearray()
+        self._next_stream = 1
         headers = {":method": "POST", ":scheme": "http", ":path": METHOD, ":authority": address, "te": "trailers"}
         headers["content-type"] = "application/grpc"
         # Never indexed, so that each call's headers are the same bytes.
         self._headers = Encoder().encode([NeverIndexedHeaderTuple(*header) for header in headers.items()])
-        self._next_stream = 1
+        self.send(PREFACE + SettingsFrame(0).serialize())
 
     def send(self, content: bytes) -> None:
-        self.socket.sendall(content)
-
-    def open_stream(self) -> tuple[int, bytes]:
-        """The next stream's number, and the frame that opens it for a call of ScoreImages."""
-        number, self._next_stream = self._next_stream, self._next_stream + 2
-        return number, HeadersFrame(number, self._headers, flags=["END_HEADERS"]).serialize()
-
-    def events_until_closed(self) -> Iterator[Event]:
-        """What the server sends until it hangs up."""
+        """Sends it, and answers what the server has sent so far. Raises OSError when the server has hung up."""
+        self._socket.sendall(content)
+        self._socket.setblocking(False)
         try:
-            while content := self.socket.recv(2**16):
-                yield from self.h2.receive_data(content)
-                self.send(self.h2.data_to_send())
-        except (ConnectionResetError, BrokenPipeError):
-            return
-
-    def discard_received(self) -> None:
-        """Empties the socket, so that the server can go on writing."""
-        self.socket.setblocking(False)
-        try:
-            while self.socket.recv(2**16):
+            while self._receive():
                 pass
         except BlockingIOError:
             pass
-        self.socket.settimeout(WAIT_SECONDS)
+        self._socket.settimeout(WAIT_SECONDS)
+
+    def open_stream(self) -> tuple[int, bytes]:
+        """The next stream's number, and the frame that opens it for a call."""
+        number, self._next_stream = self._next_stream, self._next_stream + 2
+        return number, HeadersFrame(number, self._headers, flags=["END_HEADERS"]).serialize()
+
+    def wait_until_closed(self) -> None:
+        try:
+            while self._receive():
+                pass
+        except (ConnectionResetError, BrokenPipeError):
+            pass
 
     def reset_rapidly(self, seconds: float) -> int:
-        """Opens calls and cancels them at once (CVE-2023-44487); their number."""
+        """Opens calls and cancels them at once (CVE-2023-44487) until the server hangs up; their number."""
         calls, until = 0, time.monotonic() + seconds
         while time.monotonic() < until:
             frames: list[bytes] = []
@@ -78,14 +73,31 @@ class HostileClient:
                 frames += [opening, RstStreamFrame(number, error_code=8).serialize()]
             try:
                 self.send(b"".join(frames))
-                self.discard_received()
             except OSError:
-                break  # The server has hung up.
+                break
             calls += 100
         return calls
 
     def close(self) -> None:
-        self.socket.close()
+        self._socket.close()
+
+    def _receive(self) -> bool:
+        """Reads once and answers pings and settings; False when the server has hung up."""
+        content = self._socket.recv(2**16)
+        self._received += content
+        while len(self._received) >= FRAME_HEADER:
+            frame, length = Frame.parse_frame_header(memoryview(bytes(self._received[:FRAME_HEADER])))
+            if len(self._received) < FRAME_HEADER + length:
+                break
+            frame.parse_body(memoryview(bytes(self._received[FRAME_HEADER : FRAME_HEADER + length])))
+            del self._received[: FRAME_HEADER + length]
+            if isinstance(frame, GoAwayFrame):
+                self.goaway = frame.error_code
+            elif isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
+                self._socket.sendall(SettingsFrame(0, flags=["ACK"]).serialize())
+            elif isinstance(frame, PingFrame) and "ACK" not in frame.flags:
+                self._socket.sendall(PingFrame(0, frame.opaque_data, flags=["ACK"]).serialize())
+        return bool(content)
 
 
 class Target:

@@ -12,11 +12,10 @@ from typing import Any
 
 import grpc
 import pytest
-from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated
 from hyperframe.frame import DataFrame, PingFrame
 
 OK = grpc.StatusCode.OK
+ENHANCE_YOUR_CALM = 11  # RFC 9113, section 7
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 UNLIMITED = str(Path(__file__).with_name("unlimited_server.py"))
 
@@ -49,27 +48,27 @@ def attack_with_rapid_resets(target: Any, connections: int, seconds: float) -> C
     return answers
 
 
-@pytest.mark.parametrize(("connections", "seconds"), quick_and_long((2, 2.0), 4, 10.0))
+@pytest.mark.parametrize(("connections", "seconds"), quick_and_long((2, 2.0), 24, 10.0))
 def test_rapid_reset(target: Any, connections: int, seconds: float) -> None:
-    """Two such connections make up to half of the others' calls fail when streams are not limited."""
+    """A few such connections make most calls of others fail under gRPC's defaults, and 12 in spite of its limit of
+    streams."""
     assert set(attack_with_rapid_resets(target, connections, seconds)) == {OK}
 
 
 @pytest.mark.slow
-def test_rapid_reset_harms_without_the_limit(start_target: Callable[..., Any]) -> None:
+def test_rapid_reset_harms_without_the_limits(start_target: Callable[..., Any]) -> None:
     """Were this to pass without harm, the test above would prove nothing."""
     unlimited = start_target(program=[UNLIMITED])
-    answers = attack_with_rapid_resets(unlimited, 4, 10.0)
-    assert answers[grpc.StatusCode.CANCELLED] > 0
+    assert set(attack_with_rapid_resets(unlimited, 24, 10.0)) != {OK}
 
 
 def test_ping_flood(target: Any) -> None:
     """Each ping costs an answer."""
     client = target.connect()
     with target.innocent_caller() as answers:
-        client.send(PingFrame(0, opaque_data=b"\0" * 8).serialize() * 100)
-        ends = [event for event in client.events_until_closed() if isinstance(event, ConnectionTerminated)]
-    assert [end.error_code for end in ends][-1:] == [ErrorCodes.ENHANCE_YOUR_CALM]
+        client.send(PingFrame(0, opaque_data=bytes(8)).serialize() * 100)
+        client.wait_until_closed()
+    assert client.goaway == ENHANCE_YOUR_CALM
     assert set(answers) == {OK}
 
 

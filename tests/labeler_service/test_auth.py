@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from clip_labeler.v1 import labeler_pb2 as pb
 from clip_labeler.v1.labeler_pb2_grpc import LabelerServiceStub
-from labeler_service.auth import AuthInterceptor
+from labeler_service.auth import AuthInterceptor, _caller
 from labeler_service.call_context import current_call
 
 ALICE, BOB, CAROL = "token-of-alice-0001", "token-of-bob-000001", "token-of-carol-0001"
@@ -222,3 +222,30 @@ def test_certificates_name_their_callers(common_name: str | None, expected: str)
         return name
 
     assert asyncio.run(main()) == expected.encode()
+
+
+class Peer:
+    """What a call without a certificate knows of its caller; there is no other machine here to call from."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def peer(self) -> str:
+        return self.address
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("peer", "expected"),
+    [
+        ("ipv4:10.0.0.7:40000", "10.0.0.7"),
+        ("ipv6:%5B2001:db8::1%5D:40000", "2001:db8::1"),
+        ("ipv4:127.0.0.1:40000", "anonymous"),
+        ("ipv6:%5B::1%5D:40000", "anonymous"),
+    ],
+)
+def test_others_are_named_by_their_address(peer: str, expected: str) -> None:
+    """With the port, each connection would have a share of its own."""
+    assert _caller(Peer(peer)) == expected
