@@ -15,7 +15,7 @@ import psutil
 
 from benchmarks import material
 from benchmarks.report import report
-from benchmarks.target import ServerProcess, Target, ready_target, running
+from benchmarks.target import ServerProcess, Target, private_memory, ready_target, running
 from clip_labeler import Image, LabelerClient, Preprocessing
 
 NUM_IMAGES = 100  # different ones, one of them broken
@@ -25,7 +25,7 @@ MAX_DRIFT = 0.01
 
 @dataclass
 class Memory:
-    """Resident bytes, at even distances of work."""
+    """Private bytes, at even distances of work."""
 
     server: list[int] = field(default_factory=list)
     client: list[int] = field(default_factory=list)
@@ -69,7 +69,7 @@ def measure(server: ServerProcess, view_size: int, items: int) -> Memory:
             memory.num_failed += result.error is not None
             if number % max(1, items // SAMPLES) == 0:
                 memory.server.append(server.memory())
-                memory.client.append(process.memory_info().rss)
+                memory.client.append(private_memory(process))
     return memory
 
 

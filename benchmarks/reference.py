@@ -41,7 +41,7 @@ def _open(content: bytes) -> PillowImage.Image:
 
 def _resize(image: PillowImage.Image, shape: Shape, box: tuple[float, float, float, float] | None = None) -> Pixels:
     height, width = shape
-    return np.asarray(image.resize((width, height), PillowImage.Resampling.BILINEAR, box=box))
+    return np.array(image.resize((width, height), PillowImage.Resampling.BILINEAR, box=box))
 
 
 def encoder(backend: Backend, shapes: Counter[Shape], seconds: float) -> float:

@@ -26,10 +26,14 @@ def report(
     title = f"{name}: {target.model} at {target.view_size} px on {machine()}"
     table = Table("", *columns, title=title)
     for row, cells in rows.items():
-        table.add_row(row, *(cell if isinstance(cell, str) else f"{cell:.4g}" for cell in cells))
+        table.add_row(row, *map(_text, cells))
     Console(width=120).print(table)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     print(json.dumps({"benchmark": name, "date": now, "machine": machine(), "target": asdict(target), **figures}))
+
+
+def _text(cell: str | float | None) -> str:
+    return "-" if cell is None else cell if isinstance(cell, str) else f"{cell:.4g}"
 
 
 def machine() -> str:

@@ -61,11 +61,11 @@ class ServerProcess:
             raise ValueError(f"the labeler did not start: {log.read_text().strip().splitlines()[-1]}")
         self.address = ready.split()[-1]
         self.log = log
-        self._process = psutil.Process(process.pid)
+        self.process = psutil.Process(process.pid)
 
     def memory(self) -> int:
-        """Resident bytes, decode workers included."""
-        return sum(process.memory_info().rss for process in self._family())
+        """Private bytes, decode workers included."""
+        return sum(map(private_memory, self._family()))
 
     def cpu_seconds(self) -> float:
         """Since its start, decode workers included."""
@@ -73,7 +73,7 @@ class ServerProcess:
         return float(sum(time.user + time.system for time in times))
 
     def _family(self) -> list[psutil.Process]:
-        return [self._process, *self._process.children(recursive=True)]
+        return [self.process, *self.process.children(recursive=True)]
 
     def in_flight(self) -> float:
         """Calls that the server believes not to have ended."""
@@ -82,6 +82,13 @@ class ServerProcess:
         with urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/metrics", timeout=60) as page:
             families = list(text_string_to_metric_families(page.read().decode()))
         return sum(s.value for family in families for s in family.samples if s.name == "clip_labeler_in_flight_calls")
+
+
+def private_memory(process: psutil.Process) -> int:
+    """Bytes that the process alone has. Unlike resident memory it neither counts what workers share more than once, nor
+    falls when the system drops pages of files."""
+    memory = process.memory_full_info()
+    return int(memory.uss + memory.swap)
 
 
 @contextmanager
