@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 
 from labeler_service.interceptors import AroundCall
+from labeler_service.quota import UNLIMITED, Quota
 
 ANONYMOUS = "anonymous"
 REQUEST_ID_KEY = "x-request-id"
@@ -21,10 +22,12 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 @dataclass(frozen=True)
 class CallContext:
-    """`caller` is whom the fair share of the device is for. `deadline`: seconds of time.monotonic(), None for never."""
+    """`caller` is whom the fair share of the device is for, `quota` what it may send. `deadline`: seconds of
+    time.monotonic(), None for never."""
 
     method: str = ""
     caller: str = ANONYMOUS
+    quota: Quota = UNLIMITED
     request_id: str = ""
     deadline: float | None = None
 

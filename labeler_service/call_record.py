@@ -12,11 +12,20 @@ from typing import Any
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 
+from clip_labeler.v1 import labeler_pb2
 from labeler_service.call_context import CallContext, current_call
 from labeler_service.errors import LabelerError
 from labeler_service.interceptors import AroundCall
 
+_METHODS = {
+    f"{service.full_name}/{method.name}"
+    for file in (labeler_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR)
+    for service in file.services_by_name.values()
+    for method in service.methods
+}
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -25,7 +34,6 @@ class CallRecord:
     """`outcomes` counts items by "ok" or the reason of their error; an item with crops is ok if it has no error of
     its own. `reason` is the call's, if it failed as a whole. The seconds of work are sums over items."""
 
-    call: CallContext
     traceparent: str  # https://www.w3.org/TR/trace-context/; "" for none
     started_at: float = field(default_factory=time.time)
     seconds: float = 0.0
@@ -37,9 +45,15 @@ class CallRecord:
     device_seconds: float = 0.0
 
     @property
+    def call(self) -> CallContext:
+        """As it is known by now: the caller is only after its token was read."""
+        return current_call.get()
+
+    @property
     def method(self) -> str:
-        """package.Service/Method"""
-        return self.call.method.removeprefix("/")
+        """package.Service/Method; "unknown" for one that there is not, whose name is the caller's invention."""
+        method = self.call.method.removeprefix("/")
+        return method if method in _METHODS else "unknown"
 
     @property
     def num_items(self) -> int:
@@ -74,7 +88,7 @@ class CallRecorder(AroundCall):
 
     @asynccontextmanager
     async def around(self, details: grpc.HandlerCallDetails, context: Any) -> AsyncIterator[None]:
-        record = CallRecord(current_call.get(), _traceparent(details.invocation_metadata))
+        record = CallRecord(_traceparent(details.invocation_metadata))
         _current_record.set(record)
         start = time.perf_counter()
         for observer in self._observers:

@@ -27,11 +27,25 @@ class ServerConfig:
 
     # Address.
     host: str = "127.0.0.1"
-    """Address to listen on. Connections are plain text: another than loopback needs --insecure."""
+    """Address to listen on. Another than loopback needs --tls-cert, or --insecure for plain text."""
     port: int = 50051
     """Port to listen on; 0 takes a free one."""
     insecure: bool = False
     """Allow plain-text connections from other machines."""
+    tls_cert: Path | None = None
+    """Certificate chain of the server (PEM): connections are TLS 1.2 or later. Read again when it changes."""
+    tls_key: Path | None = None
+    """Key of --tls-cert (PEM, not encrypted)."""
+    tls_client_ca: Path | None = None
+    """Authorities (PEM) of which one must have signed a caller's own certificate: mutual TLS."""
+    max_connection_age: float = 3600.0
+    """Seconds after which callers connect anew, and so find new replicas; calls in flight are not cut."""
+
+    # Callers.
+    token_file: Path | None = None
+    """Lines of NAME TOKEN [IMAGES_PER_MINUTE]: calls need "authorization: Bearer TOKEN". Read again when it changes."""
+    reflection: bool = True
+    """Tell callers the contract; with --token-file, those with a token only."""
 
     # Device.
     device: str = "auto"
@@ -63,7 +77,9 @@ class ServerConfig:
     max_crops_per_item: int = 128
     """Boxes or crops per image."""
     max_requests_in_flight: int = 64
-    """Unary score requests in flight, over all callers; more are told to come back."""
+    """Unary score requests in flight; each caller has an equal share of them, and is told to come back above it."""
+    max_queue_seconds: float = 2.0
+    """A caller whose work in flight will take longer has its unary requests told to come back."""
     max_items_in_flight_per_stream: int = 128
     """Images that one stream may have in flight before the server stops reading from it."""
     max_classes: int = 2000
@@ -86,6 +102,8 @@ class ServerConfig:
     # Stopping.
     grace: float = 20.0
     """Seconds that calls in flight may take after SIGTERM."""
+    hang_seconds: float = 60.0
+    """A device that is overdue by so long is lost: the process ends, for its supervisor to start it again."""
     stop_with_stdin: bool = False
     """Stop when standard input closes, so that a server never outlives the parent that holds the pipe."""
 
@@ -93,13 +111,21 @@ class ServerConfig:
         for flag, port in (("--port", self.port), ("--metrics-port", self.metrics_port or 0)):
             if not 0 <= port <= 65535:
                 raise ValueError(f"{flag} must be in 0 to 65535, got {port}")
-        if not self.insecure and not _is_loopback(self.host):
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key go together")
+        if self.tls_client_ca and not self.tls_cert:
+            raise ValueError("--tls-client-ca needs --tls-cert and --tls-key")
+        if self.tls_cert and self.insecure:
+            raise ValueError("--tls-cert and --insecure contradict each other")
+        if not (self.tls_cert or self.insecure or _is_loopback(self.host)):
             raise ValueError(
                 f"--host {self.host} is reachable from other machines and connections are plain text: "
-                "add --insecure if that is wanted"
+                "add --tls-cert and --tls-key, or --insecure if that is wanted"
             )
         if self.grace < 0 or self.decode_workers < 0:
             raise ValueError("--grace and --decode-workers must not be negative")
+        if self.max_queue_seconds <= 0 or self.hang_seconds <= 0:
+            raise ValueError("--max-queue-seconds and --hang-seconds must be positive")
         for name in ("batch_pixels", "queue_pixels", *(name for name in vars(self) if name.startswith("max_"))):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be positive, got {getattr(self, name)}")

@@ -22,7 +22,8 @@ MAX_CONNECTIONS = 16
 
 @dataclass(frozen=True)
 class Pages:
-    """What is served. With `is_token`, /metrics needs "Authorization: Bearer TOKEN"; probes never do.
+    """What is served. With `is_token`, /metrics needs "Authorization: Bearer TOKEN"; with `needs_certificate`, it needs a
+    certificate that the TLS context's authorities signed; probes never do.
 
     All are called on threads of the HTTP server.
     """
@@ -31,21 +32,20 @@ class Pages:
     live: Callable[[], bool]
     ready: Callable[[], bool]
     is_token: Callable[[str], bool] | None = None
+    needs_certificate: bool = False
 
 
 @contextmanager
-def http_server(pages: Pages, host: str, port: int, tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    """Serves the pages meanwhile; gives the port, which is a free one for port 0.
+def http_server(pages: Pages, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None = None) -> Iterator[int]:
+    """Serves the pages meanwhile; gives the port, which is a free one for port 0. Each connection asks for its TLS
+    context, so that it may change.
 
     Raises ValueError when the address cannot be used.
     """
     try:
-        server = _Server(pages, host, port)
+        server = _Server(pages, host, port, tls)
     except OSError:
         raise ValueError(f"--metrics-port: cannot listen on {host}:{port}: is the port in use?") from None
-    if tls is not None:
-        # The handshake is left to the connection's own thread: here it would let one silent caller block all others.
-        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     try:
         yield server.server_address[1]
@@ -58,8 +58,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, pages: Pages, host: str, port: int) -> None:
+    def __init__(self, pages: Pages, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None) -> None:
         self.pages = pages
+        self._tls = tls
         self.address_family = AF_INET6 if ":" in host else AF_INET
         self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
         super().__init__((host, port), _Handler)
@@ -79,6 +80,16 @@ class _Server(ThreadingHTTPServer):
         finally:
             self._free.release()
 
+    def finish_request(self, request: socket | tuple[bytes, socket], client_address: Any) -> None:
+        """On the connection's own thread: elsewhere a handshake would let one silent caller block all others."""
+        assert isinstance(request, socket)
+        if self._tls is None:
+            super().finish_request(request, client_address)
+            return
+        request.settimeout(TIMEOUT_SECONDS)
+        with self._tls().wrap_socket(request, server_side=True) as secure:
+            super().finish_request(secure, client_address)
+
     def handle_error(self, request: socket | tuple[bytes, socket], client_address: Any) -> None:
         """A caller that hangs up or does not speak TLS is no event; the pages themselves raise nothing."""
 
@@ -95,17 +106,23 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send_probe(pages.live())
             case "/readyz":
                 self._send_probe(pages.ready())
-            case "/metrics" if self._may_read(pages.is_token):
+            case "/metrics" if self._may_read(pages):
                 encode, content_type = choose_encoder(self.headers.get("Accept", ""))
                 self._send(HTTPStatus.OK, encode(pages.registry), content_type)
             case "/metrics":
-                self._send(HTTPStatus.UNAUTHORIZED, b"a bearer token is needed\n", authenticate="Bearer")
+                self._send(
+                    HTTPStatus.UNAUTHORIZED, b"a bearer token or a certificate is needed\n", authenticate="Bearer"
+                )
             case _:
                 self._send(HTTPStatus.NOT_FOUND, b"there are /metrics, /livez and /readyz\n")
 
-    def _may_read(self, is_token: Callable[[str], bool] | None) -> bool:
+    def _may_read(self, pages: Pages) -> bool:
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
-        return is_token is None or (scheme.lower() == "bearer" and is_token(token))
+        if pages.is_token is not None and not (scheme.lower() == "bearer" and pages.is_token(token)):
+            return False
+        if not pages.needs_certificate:
+            return True
+        return isinstance(self.connection, ssl.SSLSocket) and bool(self.connection.getpeercert())
 
     def _send_probe(self, good: bool) -> None:
         self._send(HTTPStatus.OK, b"ok\n") if good else self._send(HTTPStatus.SERVICE_UNAVAILABLE, b"not now\n")

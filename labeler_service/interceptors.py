@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from labeler_service.errors import LabelerError, RequestError, to_status
 
@@ -58,7 +59,8 @@ class AroundCall(grpc.aio.ServerInterceptor):
             return handler._replace(stream_unary=once(handler.stream_unary))
         if handler.stream_stream:
             return handler._replace(stream_stream=many(handler.stream_stream))
-        return handler  # The one response stream without requests is Health.Watch, which writes by itself.
+        # Health.Watch, the one response stream without requests, writes by itself.
+        return handler._replace(unary_stream=once(handler.unary_stream))
 
 
 class ErrorInterceptor(AroundCall):
@@ -72,6 +74,42 @@ class ErrorInterceptor(AroundCall):
             raise
         except Exception as error:
             await _abort(error, context)
+
+
+class ParseInterceptor(grpc.aio.ServerInterceptor):
+    """Parses requests, so that bytes that are no message are the caller's mistake. gRPC would call them UNKNOWN, log a
+    traceback and name our classes. Innermost: the other layers must see the error."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        parse = handler.request_deserializer
+
+        def one(method: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda request, context: method(_parse(request, parse), context)
+
+        def many(method: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda requests, context: method((_parse(request, parse) async for request in requests), context)
+
+        return handler._replace(
+            request_deserializer=None,
+            unary_unary=handler.unary_unary and one(handler.unary_unary),
+            unary_stream=handler.unary_stream and one(handler.unary_stream),
+            stream_unary=handler.stream_unary and many(handler.stream_unary),
+            stream_stream=handler.stream_stream and many(handler.stream_stream),
+        )
+
+
+def _parse(request: bytes, parse: Callable[[bytes], Any]) -> Any:
+    try:
+        return parse(request)
+    except DecodeError:
+        raise RequestError("MALFORMED_MESSAGE", "the bytes are no message of the type that the method takes") from None
 
 
 async def _abort(error: Exception, context: Any) -> None:

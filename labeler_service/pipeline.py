@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import ParamSpec
 
-from labeler_service import images
+from labeler_service import images, metrics
+from labeler_service.admission import PixelBudget
 from labeler_service.backends import Normalization
-from labeler_service.batching import Batcher, Embedding, PixelBudget
+from labeler_service.batching import Batcher, Embedding
 from labeler_service.errors import ItemError
 from labeler_service.images import Box, ImageLimits, Pixels, ViewGeometry
 
@@ -44,6 +45,7 @@ class Pipeline:
         self._batcher = batcher
         self._limits = limits
         self._budget = budget
+        self.last_decoded = time.monotonic()
         # Threads suffice: Pillow lets go of the interpreter's lock while it decodes and resizes.
         self._decoders = ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
 
@@ -96,6 +98,8 @@ class Pipeline:
         async with self._budget.hold(num_views * width * height):
             loop = asyncio.get_running_loop()
             decoded, seconds = await loop.run_in_executor(self._decoders, _timed, views)
+            self.last_decoded = time.monotonic()
+            metrics.DECODE_SECONDS.observe(seconds)
             timings.decode += seconds
             return await asyncio.gather(*(self._embed_view(view, preprocessing, timings) for view in decoded))
 

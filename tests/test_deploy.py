@@ -27,7 +27,7 @@ def labels_by_series() -> dict[str, set[str]]:
         for collector in collectors()
         for suffix in SUFFIXES[type(collector)]
     }
-    return series | {sample.name: set() for family in metrics.REGISTRY.collect() for sample in family.samples}
+    return {sample.name: set() for family in metrics.REGISTRY.collect() for sample in family.samples} | series
 
 
 def dashboard_queries() -> list[str]:

@@ -43,6 +43,7 @@ class Device:
     def __init__(self) -> None:
         self.free = threading.Event()
         self.lost = False
+        self.failure: type[BaseException] | None = None
         self.batches = 0
 
     def encode_images(self, pixels_BHW3: np.ndarray, normalization: Normalization) -> np.ndarray:
@@ -50,6 +51,8 @@ class Device:
         assert self.free.wait(20)
         if self.lost:
             raise DeviceLostError
+        if self.failure:
+            raise self.failure
         return np.full((len(pixels_BHW3), 4), 0.5, np.float32)
 
     def encode_texts(self, texts: list[str]) -> np.ndarray:
@@ -64,12 +67,12 @@ class Client:
         self.serving = serving
         self._health = health_pb2_grpc.HealthStub(channel)
 
-    async def is_serving(self) -> bool:
-        reply = await self._health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
+    async def is_serving(self, service: str = "") -> bool:
+        reply = await self._health.Check(health_pb2.HealthCheckRequest(service=service), wait_for_ready=True)
         return reply.status == health_pb2.HealthCheckResponse.SERVING
 
-    async def until_serving(self) -> None:
-        while not await self.is_serving():
+    async def until_serving(self, serving: bool = True) -> None:
+        while await self.is_serving() is not serving:
             await asyncio.sleep(0.02)
 
     async def embed(self, content: bytes, **options: Any) -> pb.ImageResult:
@@ -78,7 +81,9 @@ class Client:
         return (await self.stub.EmbedImages(request, **options)).results[0]
 
 
-def run(device: Device, test: Callable[[Client], Awaitable[None]], monkeypatch: pytest.MonkeyPatch) -> int:
+def run(
+    device: Device, test: Callable[[Client], Awaitable[None]], monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> int:
     """Runs the test against a server of that device and returns the server's exit status after a SIGTERM."""
     monkeypatch.setattr(server, "_load_backend", lambda config: device)
     with socket.socket() as free:
@@ -86,7 +91,7 @@ def run(device: Device, test: Callable[[Client], Awaitable[None]], monkeypatch: 
         port = free.getsockname()[1]
 
     async def main() -> int:
-        serving = asyncio.create_task(server._serve(ServerConfig(port=port)))
+        serving = asyncio.create_task(server._serve(ServerConfig(port=port, **settings)))
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             try:
                 await asyncio.wait_for(test(Client(channel, serving)), 30)
@@ -150,6 +155,84 @@ def test_lost_device_ends_the_process(monkeypatch: pytest.MonkeyPatch, image_byt
         assert await client.serving == 1
 
     assert run(device, test, monkeypatch) == 1
+
+
+def test_hung_device_is_unready_and_recovers(
+    monkeypatch: pytest.MonkeyPatch, image_bytes: Callable[..., bytes]
+) -> None:
+    """A server with a hung device that says SERVING attracts the traffic of all healthy ones."""
+    device = Device()
+    device.free.set()
+
+    async def test(client: Client) -> None:
+        await client.until_serving()
+        await client.embed(image_bytes(0))
+        device.free.clear()
+        hanging = asyncio.create_task(client.embed(image_bytes(1)))
+        await asyncio.wait_for(client.until_serving(False), 10)
+        assert await client.is_serving("liveness"), "it may come back"
+        device.free.set()
+        assert (await hanging).HasField("scores")
+        await client.until_serving()
+
+    assert run(device, test, monkeypatch) == 0
+
+
+def test_device_that_dies_while_idle_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a canary an idle server would be called healthy until the first caller pays for it."""
+    device = Device()
+    device.free.set()
+
+    async def test(client: Client) -> None:
+        await client.until_serving()
+        device.free.clear()
+        await asyncio.wait_for(client.until_serving(False), 10)
+        device.free.set()
+        await client.until_serving()
+
+    assert run(device, test, monkeypatch) == 0
+
+
+def test_device_that_hangs_for_good_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, image_bytes: Callable[..., bytes]
+) -> None:
+    """Only a new process helps, and callers must not wait for it on the old one."""
+    device = Device()
+    device.free.set()
+
+    async def test(client: Client) -> None:
+        await client.until_serving()
+        device.free.clear()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.embed(image_bytes(0))
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert await client.serving == 1
+
+    assert run(device, test, monkeypatch, hang_seconds=0.5) == 1
+
+
+@pytest.mark.parametrize("failure", [SystemExit, MemoryError])
+def test_end_of_the_device_thread_is_the_end(
+    failure: type[BaseException], monkeypatch: pytest.MonkeyPatch, image_bytes: Callable[..., bytes]
+) -> None:
+    """What ends the thread must not leave a server whose calls wait for ever; what fails one batch must not end it."""
+    device = Device()
+    device.free.set()
+
+    async def test(client: Client) -> None:
+        await client.until_serving()
+        device.failure = failure
+        if failure is MemoryError:
+            assert (await client.embed(image_bytes(0))).error.code == grpc.StatusCode.INTERNAL.value[0]
+            device.failure = None
+            assert (await client.embed(image_bytes(0))).HasField("scores")
+            return
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.embed(image_bytes(0))
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert await client.serving == 1
+
+    assert run(device, test, monkeypatch) == (1 if failure is SystemExit else 0)
 
 
 def test_unexpected_errors_tell_nothing_internal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def certificates() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 def test_tls(certificates: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     server, client = certificates
-    with http_server(pages(), "127.0.0.1", 0, server) as port:
+    with http_server(pages(), "127.0.0.1", 0, lambda: server) as port:
         assert get(port, "/livez", tls=client)[0] == 200
         with pytest.raises((ConnectionError, http.client.HTTPException)):
             get(port, "/livez")
@@ -78,10 +78,12 @@ def test_silent_callers(
 ) -> None:
     """A few connections that say nothing would keep probes out, and a healthy server would be killed for it."""
     monkeypatch.setattr("labeler_service.http_server._Handler.timeout", 0.5)
-    server, client = certificates if encrypted else (None, None)
-    with http_server(pages(), "127.0.0.1", 0, server) as port:
+    monkeypatch.setattr("labeler_service.http_server.TIMEOUT_SECONDS", 0.5)
+    server, client = certificates
+    client_tls = client if encrypted else None
+    with http_server(pages(), "127.0.0.1", 0, (lambda: server) if encrypted else None) as port:
         silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(MAX_CONNECTIONS - 1)]
-        assert get(port, "/livez", tls=client)[0] == 200
+        assert get(port, "/livez", tls=client_tls)[0] == 200
         for connection in silent:
             connection.settimeout(30)
             assert connection.recv(1) == b"", "cut off after the timeout"
