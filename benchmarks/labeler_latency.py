@@ -10,7 +10,7 @@ two times that rate, each with a deadline; nothing is retried.
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -131,20 +131,19 @@ async def _loaded(target: Target, server: ServerProcess, score: Any, seconds: fl
     for load in LOADS:
         memory = server.memory()
         outcomes = Outcomes()
-        start = time.perf_counter()
-        await _arrivals(partial(score, outcomes), load * capacity, seconds)
-        spent = time.perf_counter() - start
-        goodput = outcomes.number("OK") / spent
+        running = await _arrivals(partial(score, outcomes), load * capacity, seconds)
+        goodput = outcomes.number("OK") / seconds  # What is answered after the time does not count.
+        await asyncio.gather(*running)
         figures[f"{load:g} x capacity"] = {
-            "sent/s": sum(map(len, outcomes.seconds.values())) / spent,
+            "sent/s": sum(map(len, outcomes.seconds.values())) / seconds,
             "answered/s": goodput,
             "of capacity": goodput / capacity,
             "p50 ms": outcomes.milliseconds("OK", 50),
             "p99 ms": outcomes.milliseconds("OK", 99),
-            "refused/s": outcomes.number("RESOURCE_EXHAUSTED") / spent,
+            "refused/s": outcomes.number("RESOURCE_EXHAUSTED") / seconds,
             "refused after p99 ms": outcomes.milliseconds("RESOURCE_EXHAUSTED", 99),
-            "late/s": outcomes.number("DEADLINE_EXCEEDED") / spent,
-            "other/s": sum(len(s) for code, s in outcomes.seconds.items() if code not in EXPECTED) / spent,
+            "late/s": outcomes.number("DEADLINE_EXCEEDED") / seconds,
+            "other/s": sum(len(s) for code, s in outcomes.seconds.items() if code not in EXPECTED) / seconds,
             "memory grew MiB": (server.memory() - memory) / 2**20,
         }
     rows = {what: [load[what] for load in figures.values()] for what in next(iter(figures.values()))}
@@ -154,24 +153,28 @@ async def _loaded(target: Target, server: ServerProcess, score: Any, seconds: fl
 async def _capacity(score: Any, seconds: float) -> float:
     """Images per second when each of a number of requests is followed by the next."""
     outcomes = Outcomes()
-    start = time.perf_counter()
 
     async def one_after_another() -> None:
-        while time.perf_counter() - start < seconds:
+        while True:
             await score(outcomes)
 
-    await asyncio.gather(*(one_after_another() for _ in range(CAPACITY_REQUESTS)))
-    return outcomes.number("OK") / (time.perf_counter() - start)
+    running = [asyncio.create_task(one_after_another()) for _ in range(CAPACITY_REQUESTS)]
+    await asyncio.sleep(seconds)
+    answered = outcomes.number("OK")
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    return answered / seconds
 
 
-async def _arrivals(request: Any, rate: float, seconds: float) -> None:
-    """Starts requests at random times, `rate` a second on average, and waits for the last."""
-    running = set()
-    due, end = time.perf_counter(), time.perf_counter() + seconds
-    while (due := due + random.expovariate(rate)) < end:
+async def _arrivals(request: Callable[[], Coroutine[Any, Any, None]], rate: float, seconds: float) -> set[Any]:
+    """Starts requests at random times, `rate` a second on average; those that were started, as tasks."""
+    started = set()
+    due = start = time.perf_counter()
+    while (due := due + random.expovariate(rate)) < start + seconds:
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        running.add(asyncio.create_task(request()))
-    await asyncio.gather(*running)
+        started.add(asyncio.create_task(request()))
+    return started
 
 
 if __name__ == "__main__":

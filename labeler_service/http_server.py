@@ -22,7 +22,7 @@ MAX_CONNECTIONS = 16
 
 @dataclass(frozen=True)
 class Pages:
-    """What is served. With `is_token`, /metrics needs "Authorization: Bearer TOKEN"; with `needs_certificate`, it needs a
+    """What is served. With `is_token`, /metrics needs "Authorization: Bearer TOKEN"; with `needs_certificate`, a
     certificate that the TLS context's authorities signed; probes never do.
 
     All are called on threads of the HTTP server.
