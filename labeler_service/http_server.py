@@ -22,8 +22,8 @@ MAX_CONNECTIONS = 16
 
 @dataclass(frozen=True)
 class Pages:
-    """What is served. With `is_token`, /metrics needs "Authorization: Bearer TOKEN"; with `needs_certificate`, one that
-    the TLS context's authorities signed; probes never do.
+    """What is served. With `is_token`, /metrics needs "Authorization: Bearer TOKEN"; with `needs_certificate`, a
+    certificate that the TLS context's authorities signed; probes never do.
 
     All are called on threads of the HTTP server.
     """
