@@ -10,15 +10,15 @@ import cyclopts
 import numpy as np
 from numpy.typing import NDArray
 
-from labeler_service import server
-from labeler_service.backends import IMAGENET_NORMALIZATION, ModelInfo, Normalization
+from labeler_service import engine, server
+from labeler_service.backends import IMAGENET_NORMALIZATION, Backend, Computed, ModelInfo, Normalization
 from labeler_service.config import ServerConfig
 from labeler_service.images import ModelPreprocessing
 
 EMBEDDING_SIZE = 512  # ViT-B-32's
 
 
-class FreeEncoder:
+class FreeEncoder(Backend):
     """The same embedding for every image; `leak` bytes a view are kept for good, as a control for tests of memory."""
 
     def __init__(self, leak: int = 0) -> None:
@@ -39,9 +39,9 @@ class FreeEncoder:
         self._leak = leak
         self._leaked: list[bytes] = []
 
-    def encode_images(self, pixels_BHW3: NDArray[np.uint8], normalization: Normalization) -> NDArray[np.float32]:
+    def submit(self, pixels_BHW3: NDArray[np.uint8], normalization: Normalization) -> Computed:
         self._leaked += [bytes(self._leak) for _ in pixels_BHW3] if self._leak else []
-        return np.full((len(pixels_BHW3), EMBEDDING_SIZE), EMBEDDING_SIZE**-0.5, np.float32)
+        return Computed(np.full((len(pixels_BHW3), EMBEDDING_SIZE), EMBEDDING_SIZE**-0.5, np.float32))
 
     def encode_texts(self, texts: list[str]) -> NDArray[np.float32]:
         rows = np.random.default_rng(0).standard_normal((len(texts), EMBEDDING_SIZE))
@@ -51,7 +51,7 @@ class FreeEncoder:
 
 def main(config: Annotated[ServerConfig, cyclopts.Parameter(name="*")] = ServerConfig(), *, leak: int = 0) -> int:  # noqa: B008
     """Serves until its standard input closes or SIGTERM."""
-    server._load_backend = lambda config: FreeEncoder(leak)
+    engine.load_backend = lambda config: FreeEncoder(leak)
     return server.run(config)
 
 

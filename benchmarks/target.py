@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from labeler_service import server
 from labeler_service.backends import Backend
 from labeler_service.config import ServerConfig
+from labeler_service.engine import load_backend
 
 FREE = "none"
 STOP_SECONDS = 60
@@ -48,7 +48,7 @@ class Target:
             from benchmarks.free_encoder import FreeEncoder
 
             return FreeEncoder()
-        return server._load_backend(ServerConfig(**self.settings))
+        return load_backend(ServerConfig(**self.settings))
 
 
 class ServerProcess:
@@ -110,7 +110,9 @@ def running(target: Target, *flags: str) -> Iterator[ServerProcess]:
     """Its server, stopped at the end. Raises ValueError when it does not start."""
     module = ["benchmarks.free_encoder"] if target.model == FREE else ["labeler_service", "serve"]
     settings = [part for name, value in target.settings.items() for part in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", *module, "--port", "0", "--stop-with-stdin", *settings, *flags]
+    # Without its cache: the same images come again and again, and shall be work each time.
+    always = ["--port", "0", "--stop-with-stdin", "--cache-bytes", "0"]
+    command = [sys.executable, "-m", *module, *always, *settings, *flags]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         pipe = subprocess.PIPE
