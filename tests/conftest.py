@@ -105,7 +105,7 @@ StartLabeler = Callable[..., Labeler]
 def start_labeler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartLabeler]:
     """start_labeler(*flags, port=0): a process of `python -m labeler_service serve`; all are stopped at the end.
 
-    `program` replaces `-m labeler_service`.
+    program: another one than `-m labeler_service` that takes the same command line.
     """
     folder = tmp_path_factory.mktemp("labelers")
     started: list[Labeler] = []
