@@ -37,7 +37,11 @@ class StreamSession(Generic[ItemT, ResultT]):
         self.restart(server_info)
 
     def restart(self, server_info: ServerInfo) -> None:
-        """Prepares a new stream to a labeler that may have come back with other limits: all unanswered is unsent."""
+        """Prepares a new stream to a labeler that may have come back with other limits: all unanswered is unsent.
+
+        After a stream that broke, one message goes out first and the rest when it is answered: on a line that breaks
+        again and again after some bytes, all at once would never bring an answer home.
+        """
         self.scoring.check_weights(server_info.weights_sha256)
         limits = server_info.limits
         self._window = limits.max_items_in_flight_per_stream
@@ -47,6 +51,7 @@ class StreamSession(Generic[ItemT, ResultT]):
         self._unsent = dict(self._unanswered)
         self._options_sent = False
         self._resting = False
+        self._probing = bool(self._unanswered)
 
     @property
     def wants_item(self) -> bool:
@@ -55,6 +60,7 @@ class StreamSession(Generic[ItemT, ResultT]):
         return (
             not self._input_ended
             and not self._resting
+            and not self._probing
             and len(self._unsent) < self._message_items
             and num_on_stream + self._message_items <= self._window
             and self._bytes_in_flight < MAX_BYTES_IN_FLIGHT
@@ -104,6 +110,9 @@ class StreamSession(Generic[ItemT, ResultT]):
                 batch.append(unsent.popleft())
             yield self.scoring.request([sent.message for sent in batch], with_options=not self._options_sent)
             self._options_sent = True
+            if self._probing:
+                self._unsent = {sent.message.id: sent for sent in unsent}
+                return
 
     def receive(self, response: Any | None) -> None:
         """Checks a response and keeps its results; None: nothing came in time.
@@ -116,6 +125,7 @@ class StreamSession(Generic[ItemT, ResultT]):
                 raise DeadlineError(f"the labeler left {len(self._unanswered)} items unanswered for too long")
             return
         self.scoring.check_weights(response.weights_sha256)
+        self._probing = False
         unavailable: UnavailableError | None = None
         for result in response.results:
             sent = self._unanswered.get(result.id)

@@ -19,8 +19,9 @@ Scores = dict[str, bytes]
 
 @pytest.fixture(scope="module")
 def images(image_bytes: Callable[..., bytes]) -> list[Image]:
-    """A megabyte, so that several pieces of it cross the proxy."""
-    return [Image(str(seed), image_bytes(seed, 160, 120, format="PNG")) for seed in range(60)]
+    """Megabytes, so that many pieces cross the proxy, and more than the labeler takes ahead at once."""
+    contents = [image_bytes(seed, 160, 120, format="PNG") for seed in range(60)]
+    return [Image(f"{number} {seed}", content) for number in range(4) for seed, content in enumerate(contents)]
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +29,14 @@ def expected(labeler: Any, images: list[Image]) -> Scores:
     return score(labeler.address, images)
 
 
-def score(address: str, images: list[Image], **settings: Any) -> Scores:
-    """Scores as bytes; an image that was answered twice is an error."""
+def score(address: str, images: list[Image], after_first: Callable[[], None] = lambda: None, **settings: Any) -> Scores:
+    """Scores as bytes; an image that was answered twice is an error. `after_first` is called after the first."""
     with LabelerClient(address, **settings) as client:
         vocabulary = client.create_vocabulary(["cat", "dog"])
-        results = list(client.score_images(vocabulary, images, preprocessing=PREPROCESSING))
+        stream = client.score_images(vocabulary, images, preprocessing=PREPROCESSING)
+        results = [next(stream)]
+        after_first()
+        results += stream
     scores = {result.id: result.scores.tobytes() for result in results}
     assert len(scores) == len(results)
     return scores
@@ -101,13 +105,12 @@ def test_seconds_of_silence_change_nothing(
 ) -> None:
     """A moment without a network would end the run, or hang it after the network is back."""
     proxy = start_proxy(labeler.address)
-    proxy.rate = 4e6
-    black = threading.Timer(0.3, setattr, (proxy, "blackhole", True))
-    back = threading.Timer(2.5, setattr, (proxy, "blackhole", False))
-    black.start()
-    back.start()
-    assert score(proxy.address, images, timeout=1.0) == expected
-    back.join()
+
+    def vanish() -> None:
+        proxy.blackhole = True
+        threading.Timer(2.5, setattr, (proxy, "blackhole", False)).start()
+
+    assert score(proxy.address, images, after_first=vanish, timeout=1.0) == expected
 
 
 def test_a_call_into_silence_ends(labeler: Any, start_proxy: Any) -> None:
@@ -143,7 +146,7 @@ def test_damaged_images_are_sent_again(labeler: Any, start_proxy: Any, images: l
 def test_damage_anywhere_never_makes_a_wrong_label(
     labeler: Any, start_proxy: Any, images: list[Image], expected: Scores
 ) -> None:
-    """A flipped bit in an id, a length or the options would put scores under the wrong image."""
+    """A flipped bit in an image, an id or a length would put scores under the wrong image."""
     proxy = start_proxy(labeler.address)
     chance = random.Random(0)
     num_damaged = 0
@@ -172,13 +175,7 @@ def test_connections_that_died_silently_are_noticed(
 ) -> None:
     """Without keepalive's four settings the client would wait for a connection that is gone: here for ten minutes."""
     proxy = start_proxy(labeler.address)
-    with LabelerClient(proxy.address, timeout=600) as client:
-        vocabulary = client.create_vocabulary(["cat", "dog"])
-        results = client.score_images(vocabulary, images, preprocessing=PREPROCESSING)
-        first = next(results)
-        proxy.silence()
-        scores = {result.id: result.scores.tobytes() for result in [first, *results]}
-    assert scores == expected
+    assert score(proxy.address, images, after_first=proxy.silence, timeout=600) == expected
 
 
 @pytest.mark.slow
@@ -187,11 +184,9 @@ def test_a_frozen_labeler_is_waited_for(
 ) -> None:
     """A labeler that is stopped and goes on, as a suspended machine, would cost the run or hang it."""
     labeler = start_labeler(*tiny_clip.flags, "--reproducible")
-    with LabelerClient(labeler.address) as client:
-        vocabulary = client.create_vocabulary(["cat", "dog"])
-        results = client.score_images(vocabulary, images, preprocessing=PREPROCESSING)
-        first = next(results)
+
+    def freeze() -> None:
         os.kill(labeler.process.pid, signal.SIGSTOP)
         threading.Timer(60, os.kill, (labeler.process.pid, signal.SIGCONT)).start()
-        scores = {result.id: result.scores.tobytes() for result in [first, *results]}
-    assert scores == expected
+
+    assert score(labeler.address, images, after_first=freeze) == expected
