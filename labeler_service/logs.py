@@ -27,6 +27,7 @@ def configure(level: str, log_format: str) -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("labeler_service").setLevel(level.upper())
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_hangup)
 
 
 class CallLog(CallObserver):
@@ -55,6 +56,11 @@ class CallLog(CallObserver):
                 "failed_items": record.num_failed,
             },
         )
+
+
+def _is_no_hangup(line: logging.LogRecord) -> bool:
+    """gRPC calls it an error when a caller goes while an answer is on its way; the call's own line tells of that."""
+    return not line.getMessage().startswith("ExecuteBatchError")
 
 
 def _add_call(line: logging.LogRecord) -> bool:
