@@ -27,7 +27,7 @@ def configure(level: str, log_format: str) -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("labeler_service").setLevel(level.upper())
-    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_hangup)
 
 
 class CallLog(CallObserver):
@@ -58,9 +58,9 @@ class CallLog(CallObserver):
         )
 
 
-def _is_news(line: logging.LogRecord) -> bool:
-    """gRPC calls it an error, with a traceback, when a caller goes while it is being answered; our call log has it."""
-    return "ExecuteBatchError" not in line.getMessage()
+def _is_no_hangup(line: logging.LogRecord) -> bool:
+    """gRPC calls it an error when a caller goes while an answer is on its way; the call's own line tells of that."""
+    return not line.getMessage().startswith("ExecuteBatchError")
 
 
 def _add_call(line: logging.LogRecord) -> bool:

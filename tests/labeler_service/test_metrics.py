@@ -62,6 +62,10 @@ def test_every_call_and_item_is_counted_once(observed: Any, options: pb.ScoreOpt
         ("clip_labeler_items_total", "anonymous", info.reason): 3,
         ("clip_labeler_refused_calls_total", "TOO_MANY_ITEMS"): 1,
     }
+    num_views = 3 + 4 + 3 * 2
+    queued = counted(observed, before, "clip_labeler_queue_seconds_count")
+    assert queued == {("clip_labeler_queue_seconds_count", "anonymous"): num_views}
+    assert sum(counted(observed, before, "clip_labeler_batch_views_sum").values()) == num_views
 
 
 def test_calls_whose_callers_go_are_counted(observed: Any, options: pb.ScoreOptions, image_bytes: ImageBytes) -> None:
