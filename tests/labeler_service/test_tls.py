@@ -137,6 +137,7 @@ def test_plain_text_is_refused(aging: Server) -> None:
     assert answer(grpc.insecure_channel(aging.labeler.address)) == grpc.StatusCode.UNAVAILABLE
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
 def test_versions(mutual: Server) -> None:
     client = issue(mutual.authority)
     assert mutual.certificate(client, ssl.TLSVersion.TLSv1_2)
