@@ -23,15 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import numpy as np
 
-from labeler_service.decode_worker import (
-    FAILED,
-    LENGTH,
-    READY,
-    VIEW,
-    VIEW_HEADER,
-    DecodeTask,
-    WorkerSettings,
-)
+from labeler_service.decode_worker import FAILED, LENGTH, READY, VIEW, VIEW_HEADER, DecodeTask, WorkerSettings
 from labeler_service.errors import ItemError
 from labeler_service.images import Pixels
 
@@ -149,10 +141,9 @@ class _Worker:
         self.stop()
         if self.process.returncode == -signal.SIGPROF:
             return _CpuLimitError(ItemError("DECODE_TIMEOUT", "image takes too long to decode"))
-        reason, message = (
-            ("DECODE_TIMEOUT", "the decoder hung") if timed_out else ("DECODER_CRASHED", "the decoder crashed")
-        )
-        return _WorkerFailedError(ItemError(reason, message, code=grpc.StatusCode.INTERNAL))
+        if timed_out:
+            return _WorkerFailedError(ItemError("DECODE_TIMEOUT", "the decoder hung", code=grpc.StatusCode.INTERNAL))
+        return _WorkerFailedError(ItemError("DECODER_CRASHED", "the decoder crashed", code=grpc.StatusCode.INTERNAL))
 
 
 class DecodePool:
