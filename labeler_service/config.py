@@ -97,8 +97,8 @@ class ServerConfig:
     max_image_bytes: int = 32 * 2**20
     """Encoded bytes per image."""
     max_image_pixels: int = 100_000_000
-    """Pixels per image. A JPEG of more than 31 megapixels is decoded at a reduced size; a progressive one needs memory
-    for all of them and is refused above 41 to 82, by its chroma subsampling."""
+    """Pixels per image. A JPEG of more than 30 megapixels is decoded at a reduced size; a progressive one needs memory
+    for all of them and is refused above 40 to 79, by its chroma subsampling."""
     max_non_jpeg_pixels: int = 4096 * 4096
     """Pixels per image of any other format, which cannot be decoded at a reduced size."""
     max_crops_per_item: int = 128

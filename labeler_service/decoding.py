@@ -20,12 +20,12 @@ _JPEG_START = b"\xff\xd8"
 MIN_PILLOW = 13
 
 # What a decoded JPEG may take: a larger one is decoded at 1/2, 1/4 or 1/8 of its sides. At 4 bytes a pixel, twice while
-# it is turned upright, photographs of up to 31 megapixels keep every pixel, and one of 100 is halved. A whole view (at
+# it is turned upright, photographs of up to 30 megapixels keep every pixel, and one of 100 is halved. A whole view (at
 # most 1024 pixels a side) of a halved photograph still has more pixels than it shows, as libjpeg averages 2 x 2 of the
 # original: scores move as little as with any other way to shrink. Only what is smaller than two views becomes softer: a
 # small box, or the short side of a panorama of more than 8 : 1. The reduction depends on the image alone, so that its
 # scores do not depend on which views are asked for.
-DECODED_JPEG_BYTES = 240 * 2**20
+DECODED_JPEG_BYTES = 232 * 2**20
 _BYTES_PER_PIXEL = 4  # of Pillow's RGB and CMYK
 _REDUCTIONS = (1, 2, 4, 8)  # those that libjpeg does while it decodes
 

@@ -77,7 +77,7 @@ def _assemble(
 def _start_decoders(config: ServerConfig) -> DecodePool:
     limits = ImageLimits(config.max_image_bytes, config.max_image_pixels, config.max_non_jpeg_pixels)
     settings = WorkerSettings(limits, config.decode_memory_bytes, config.decode_seconds)
-    num_workers = config.decode_workers or min(len(os.sched_getaffinity(0)), MAX_DECODE_WORKERS)
+    num_workers = config.decode_workers or min(os.cpu_count() or 1, MAX_DECODE_WORKERS)
     return DecodePool(settings, num_workers=num_workers)
 
 

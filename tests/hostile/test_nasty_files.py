@@ -88,6 +88,8 @@ def good_files(encode: Encode) -> Files:
         "jpeg of the longest side": encode(Image.new("L", (65_500, 1)), "JPEG"),
         "jpeg with broken exif": encode(drawing(), "JPEG", exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff garbage"),
         "jpeg with a comment of 60 kB": encode(drawing(), "JPEG", comment=b"x" * 60_000),
+        # It ends properly, so libjpeg fills the rest with grey.
+        "jpeg that claims more rows than it has": claim_jpeg_size(encode(drawing(), "JPEG"), 60, 4000),
         "webp": encode(drawing(), "WEBP"),
         "webp lossless": encode(drawing().convert("RGBA"), "WEBP", lossless=True),
         "gif": encode(drawing(), "GIF"),
@@ -129,7 +131,6 @@ def bad_files(encode: Encode) -> Files:
         "png with a text that inflates to 64 MiB": (png(8, 8, (b"zTXt", b"Comment\0\0" + bomb)), "any"),
         "png without a width": (png(0, 10), "any"),
         "jpeg without a height": (claim_jpeg_size(jpeg, 10, 0), "any"),
-        "jpeg that claims more rows than it has": (claim_jpeg_size(jpeg, 60, 4000), "IMAGE_TRUNCATED"),
     }
     return files
 
@@ -207,7 +208,7 @@ def test_the_largest_that_are_accepted(pool: DecodePool, encode: Encode) -> None
         "webp": encode(square.convert("RGB"), "WEBP", quality=5, method=0, exif=rotated(6)),
         "webp lossless": encode(Image.new("RGBA", (4096, 4096), (1, 2, 3, 99)), "WEBP", lossless=True, exif=rotated(6)),
         "gif": encode(square, "GIF"),
-        "jpeg of 31 megapixels": encode(noise.crop((0, 0, 7500, 4194)).convert("CMYK"), "JPEG", exif=rotated(6)),
+        "jpeg of 30 megapixels": encode(noise.crop((0, 0, 7200, 4194)).convert("CMYK"), "JPEG", exif=rotated(6)),
         "jpeg of 100 megapixels": encode(Image.new("RGB", (12_500, 8000)), "JPEG", exif=rotated(6)),
         "progressive 4:2:0": encode(noise.convert("RGB"), "JPEG", progressive=True, exif=rotated(6)),
         "progressive 4:4:4": encode(noise.convert("RGB"), "JPEG", progressive=True, subsampling="4:4:4"),
