@@ -28,8 +28,9 @@ def test_never_more_than_a_minute_in_advance(per_minute: int, steps: Steps) -> N
     given_out = 0
     for pause, images in steps:
         clock.now += pause
-        assert given_out - images <= per_minute * (1 + clock.now / 60), "but for the last request"
         if quota.take(images) == 0:
+            # Something was left of the first minute's worth and of what has come since; the request may overdraw it.
+            assert given_out < per_minute * (1 + clock.now / 60) + 1e-6
             given_out += images
 
 
