@@ -51,6 +51,10 @@ class PixelBudget:
             self._grant()
 
     async def _wait(self, caller: str, pixels: int) -> None:
+        if pixels <= self._free and not self._waiting:
+            self._free -= pixels
+            self._held[caller] += pixels
+            return
         granted = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(caller, deque()).append((pixels, granted))
         self._grant()

@@ -78,11 +78,11 @@ class _Failed:
 
 @dataclass(frozen=True)
 class _Batch:
-    """What the device works on."""
+    """What the device works on, or the outcomes where it has computed them at once."""
 
     jobs: list[Job]
     watch: RunningBatch
-    pending: Pending
+    pending: Pending | list[Embedding | ItemError]
 
 
 class Batcher:
@@ -148,7 +148,7 @@ class Batcher:
                     await self._finish(running)
                 running = started
                 # A device that computes at once is done; another gets its next batch before it is asked for this one.
-                if running is not None and isinstance(running.pending, Computed):
+                if running is not None and isinstance(running.pending, list):
                     await self._finish(running)
                     running = None
         except Exception:
@@ -164,12 +164,17 @@ class Batcher:
         self._running += jobs
         shape, pixels = jobs[0].shape, [job.pixels for job in jobs]
         watch = self.progress.start(shape, len(jobs))
-        return _Batch(jobs, watch, await self.run_on_device(lambda: self._begin(shape, pixels)))
+        return _Batch(jobs, watch, await self.run_on_device(lambda: self._begin_or_compute(shape, pixels)))
 
     async def _finish(self, batch: _Batch) -> None:
         jobs = batch.jobs
         shape, pixels = jobs[0].shape, [job.pixels for job in jobs]
-        outcomes = await self.run_on_device(lambda: self._end(shape, pixels, batch.pending))
+        pending = batch.pending
+        outcomes = (
+            pending
+            if isinstance(pending, list)
+            else await self.run_on_device(lambda: self._end(shape, pixels, pending))
+        )
         seconds = self.progress.end(batch.watch, completed=True)
         self._running = [job for job in self._running if job not in jobs]
         bucket = metrics.bucket_label(shape.height, shape.width)
@@ -198,6 +203,10 @@ class Batcher:
         return True
 
     # On the device's thread.
+
+    def _begin_or_compute(self, shape: Shape, pixels: list[Pixels]) -> Pending | list[Embedding | ItemError]:
+        pending = self._begin(shape, pixels)
+        return self._end(shape, pixels, pending) if isinstance(pending, Computed | _Failed) else pending
 
     def _begin(self, shape: Shape, pixels: list[Pixels]) -> Pending:
         batch_BHW3 = np.zeros((self._batch_size(shape, pixels), shape.height, shape.width, 3), dtype=np.uint8)

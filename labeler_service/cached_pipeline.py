@@ -12,7 +12,7 @@ from labeler_service.cache import ResultCache
 from labeler_service.call_context import current_call
 from labeler_service.errors import ItemError
 from labeler_service.images import Box
-from labeler_service.pipeline import Pipeline, Preprocessing, Timings
+from labeler_service.pipeline import EncodedImage, Pipeline, Preprocessing, Timings
 
 # To be raised when the same bytes and settings give another view than before: it leaves no old embedding in use.
 VIEWS_VERSION = 1
@@ -32,30 +32,30 @@ class CachedPipeline:
         model = replace(model, device=model.device.partition(":")[0])
         self._setting = sha256(repr((VIEWS_VERSION, PIL.__version__, model)).encode()).hexdigest()
 
-    async def embed_image(self, content: bytes, preprocessing: Preprocessing, timings: Timings) -> Embedding:
+    async def embed_image(self, image: EncodedImage, preprocessing: Preprocessing, timings: Timings) -> Embedding:
         async def embed(missing: list[int]) -> list[Embedding | ItemError]:
-            return [await self._pipeline.embed_image(content, preprocessing, timings)]
+            return [await self._pipeline.embed_image(image, preprocessing, timings)]
 
-        [embedding] = await self._through_cache([self._key(preprocessing, content, "image")], embed)
+        [embedding] = await self._through_cache([self._key(preprocessing, image, "image")], embed)
         assert not isinstance(embedding, ItemError), "the pipeline raises it"
         return embedding
 
     async def embed_boxes(
-        self, content: bytes, boxes: Sequence[Box], preprocessing: Preprocessing, timings: Timings
+        self, image: EncodedImage, boxes: Sequence[Box], preprocessing: Preprocessing, timings: Timings
     ) -> list[Embedding | ItemError]:
         async def embed(missing: list[int]) -> list[Embedding | ItemError]:
-            return await self._pipeline.embed_boxes(content, [boxes[n] for n in missing], preprocessing, timings)
+            return await self._pipeline.embed_boxes(image, [boxes[n] for n in missing], preprocessing, timings)
 
-        image_key = self._key(preprocessing, content, "box")
+        image_key = self._key(preprocessing, image, "box")
         return await self._through_cache([sha256(image_key + repr(box).encode()).digest() for box in boxes], embed)
 
     async def embed_crops(
-        self, contents: Sequence[bytes], preprocessing: Preprocessing, timings: Timings
+        self, crops: Sequence[EncodedImage], preprocessing: Preprocessing, timings: Timings
     ) -> list[Embedding | ItemError]:
         async def embed(missing: list[int]) -> list[Embedding | ItemError]:
-            return await self._pipeline.embed_crops([contents[n] for n in missing], preprocessing, timings)
+            return await self._pipeline.embed_crops([crops[n] for n in missing], preprocessing, timings)
 
-        return await self._through_cache([self._key(preprocessing, content, "crop") for content in contents], embed)
+        return await self._through_cache([self._key(preprocessing, crop, "crop") for crop in crops], embed)
 
     async def _through_cache(
         self, keys: list[bytes], embed: Callable[[list[int]], Awaitable[list[Embedding | ItemError]]]
@@ -67,6 +67,6 @@ class CachedPipeline:
         self._cache.put({keys[n]: row for n, row in embedded.items() if not isinstance(row, ItemError)})
         return [embedded[n] if row is None else row for n, row in enumerate(known)]
 
-    def _key(self, preprocessing: Preprocessing, content: bytes, kind: str) -> bytes:
+    def _key(self, preprocessing: Preprocessing, image: EncodedImage, kind: str) -> bytes:
         how = repr((self._setting, current_call.get().caller, preprocessing, kind))
-        return sha256(how.encode() + sha256(content).digest()).digest()
+        return sha256(how.encode() + image.sha256).digest()

@@ -20,7 +20,7 @@ from labeler_service.engine import Engine
 from labeler_service.errors import DeviceLostError, LabelerError
 from labeler_service.images import Profile, ViewGeometry
 from labeler_service.metrics import SERVING
-from labeler_service.pipeline import Pipeline, Preprocessing, Timings
+from labeler_service.pipeline import EncodedImage, Pipeline, Preprocessing, Timings
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Canary:
         self._model = model
         content = io.BytesIO()
         Image.linear_gradient("L").save(content, "PNG")
-        self._content = content.getvalue()
+        self._image = EncodedImage(content.getvalue())
         geometry = ViewGeometry(Profile.MODEL, model.native_resolution, 1, 1, model.preprocessing)
         self._preprocessing = Preprocessing(geometry, model.normalization)
 
@@ -78,7 +78,7 @@ class Canary:
         current_call.set(CallContext(caller="canary"))
         started = time.monotonic()
         try:
-            await self._pipeline.embed_image(self._content, self._preprocessing, Timings())
+            await self._pipeline.embed_image(self._image, self._preprocessing, Timings())
         except DeviceLostError:
             raise
         except LabelerError as error:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
 
 from labeler_service import metrics
 from labeler_service.admission import PixelBudget
@@ -34,6 +36,17 @@ class Timings:
     arrived: float = field(default_factory=time.perf_counter)
 
 
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image file's bytes, read out of their message and hashed once: both take as long as decoding a small one."""
+
+    content: bytes
+
+    @cached_property
+    def sha256(self) -> bytes:
+        return sha256(self.content).digest()
+
+
 class Pipeline:
     """Embeds images and crops; each method adds to `timings` what it took.
 
@@ -46,51 +59,52 @@ class Pipeline:
         self._budget = budget
         self.last_decoded = time.monotonic()
 
-    async def embed_image(self, content: bytes, preprocessing: Preprocessing, timings: Timings) -> Embedding:
+    async def embed_image(self, image: EncodedImage, preprocessing: Preprocessing, timings: Timings) -> Embedding:
         """The global view of an image."""
         async with self._hold(1, preprocessing):
-            [outcome] = await self._embed(
-                content, DecodeTask(preprocessing.geometry, len(content)), preprocessing, timings
-            )
+            task = DecodeTask(preprocessing.geometry, len(image.content))
+            [outcome] = await self._embed(image, task, preprocessing, timings)
         if isinstance(outcome, ItemError):
             raise outcome
         return outcome
 
     async def embed_boxes(
-        self, content: bytes, boxes: Sequence[Box], preprocessing: Preprocessing, timings: Timings
+        self, image: EncodedImage, boxes: Sequence[Box], preprocessing: Preprocessing, timings: Timings
     ) -> list[Embedding | ItemError]:
         """Local views of an image, which is decoded once."""
         async with self._hold(len(boxes), preprocessing):
-            task = DecodeTask(preprocessing.geometry, len(content), boxes=tuple(boxes))
-            return await self._embed(content, task, preprocessing, timings)
+            task = DecodeTask(preprocessing.geometry, len(image.content), boxes=tuple(boxes))
+            return await self._embed(image, task, preprocessing, timings)
 
     async def embed_crops(
-        self, contents: Sequence[bytes], preprocessing: Preprocessing, timings: Timings
+        self, crops: Sequence[EncodedImage], preprocessing: Preprocessing, timings: Timings
     ) -> list[Embedding | ItemError]:
         """Local views that the caller cut out itself."""
 
-        async def embed(content: bytes) -> Embedding | ItemError:
-            task = DecodeTask(preprocessing.geometry, len(content), is_crop=True)
+        async def embed(crop: EncodedImage) -> Embedding | ItemError:
+            task = DecodeTask(preprocessing.geometry, len(crop.content), is_crop=True)
             try:
-                [outcome] = await self._embed(content, task, preprocessing, timings)
+                [outcome] = await self._embed(crop, task, preprocessing, timings)
             except ItemError as error:
                 return error
             return outcome
 
-        async with self._hold(len(contents), preprocessing):
-            return await asyncio.gather(*map(embed, contents))
+        async with self._hold(len(crops), preprocessing):
+            return await asyncio.gather(*map(embed, crops))
 
     def _hold(self, num_views: int, preprocessing: Preprocessing) -> AbstractAsyncContextManager[None]:
         width, height = preprocessing.geometry.global_size()
         return self._budget.hold(num_views * width * height)
 
     async def _embed(
-        self, content: bytes, task: DecodeTask, preprocessing: Preprocessing, timings: Timings
+        self, image: EncodedImage, task: DecodeTask, preprocessing: Preprocessing, timings: Timings
     ) -> list[Embedding | ItemError]:
-        views, seconds = await self._decoders.decode(task, content)
+        views, seconds = await self._decoders.decode(task, image.content)
         self.last_decoded = time.monotonic()
         metrics.DECODE_SECONDS.observe(seconds)
         timings.decode += seconds
+        if len(views) == 1:
+            return [await self._embed_view(views[0], preprocessing, timings)]
         return await asyncio.gather(*(self._embed_view(view, preprocessing, timings) for view in views))
 
     async def _embed_view(

@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ from labeler_service.engine import Engine
 from labeler_service.errors import ItemError, RequestError
 from labeler_service.images import Box
 from labeler_service.messages import invalid
-from labeler_service.pipeline import Preprocessing, Timings
+from labeler_service.pipeline import EncodedImage, Preprocessing, Timings
 from labeler_service.scoring import Scoring
 from labeler_service.streams import StoppedError, map_bounded
 
@@ -152,12 +153,16 @@ class LabelerServicer(labeler_pb2_grpc.LabelerServiceServicer):
         self, image: pb.Image, preprocessing: Preprocessing, to_row: Callable[[Embedding], Embedding]
     ) -> tuple[pb.ImageResult, Timings]:
         timings = Timings()
+        encoded = EncodedImage(image.embedding.data if image.HasField("embedding") else image.content)
         outcome: Embedding | ItemError
         try:
-            outcome = to_row(await self._embed(image, preprocessing, timings))
+            if image.HasField("embedding"):
+                outcome = to_row(messages.parse_embedding(image.embedding, self._model.embedding_size))
+            else:
+                outcome = to_row(await self._pipeline.embed_image(encoded, preprocessing, timings))
         except ItemError as error:
             outcome = error
-        return messages.to_image_result(image, outcome), timings
+        return messages.to_image_result(image.id, encoded.sha256, outcome), timings
 
     async def _score_image(self, image: pb.Image, options: _Options) -> tuple[pb.ImageResult, Timings]:
         return await self._image_result(image, options.preprocessing, options.scoring.score)
@@ -165,31 +170,33 @@ class LabelerServicer(labeler_pb2_grpc.LabelerServiceServicer):
     async def _embed_image(self, image: pb.Image, preprocessing: Preprocessing) -> tuple[pb.ImageResult, Timings]:
         return await self._image_result(image, preprocessing, lambda embedding: embedding)
 
-    async def _embed(self, image: pb.Image, preprocessing: Preprocessing, timings: Timings) -> Embedding:
-        if image.HasField("embedding"):
-            return messages.parse_embedding(image.embedding, self._model.embedding_size)
-        return await self._pipeline.embed_image(image.content, preprocessing, timings)
-
     async def _score_crops(self, item: pb.CropItem, options: _Options) -> tuple[pb.CropItemResult, Timings]:
         timings = Timings()
+        image = EncodedImage(item.boxed_image.content)
+        crops = [EncodedImage(content) for content in item.encoded_crops.contents]
+        digest = sha256(b"".join(crop.sha256 for crop in crops)).digest() if crops else image.sha256
         try:
-            embeddings = await self._embed_crops(item, options.preprocessing, timings)
+            embeddings = await self._embed_crops(item, image, crops, options.preprocessing, timings)
         except ItemError as error:
-            return messages.to_crop_item_result(item, error), timings
+            return messages.to_crop_item_result(item.id, digest, error), timings
         rows = [e if isinstance(e, ItemError) else options.scoring.score(e) for e in embeddings]
-        return messages.to_crop_item_result(item, rows), timings
+        return messages.to_crop_item_result(item.id, digest, rows), timings
 
     async def _embed_crops(
-        self, item: pb.CropItem, preprocessing: Preprocessing, timings: Timings
+        self,
+        item: pb.CropItem,
+        image: EncodedImage,
+        crops: list[EncodedImage],
+        preprocessing: Preprocessing,
+        timings: Timings,
     ) -> list[Embedding | ItemError]:
-        crops = item.encoded_crops.contents
         boxes = [Box(box.x0, box.y0, box.x1, box.y1) for box in item.boxed_image.boxes]
         count, limit = len(crops) or len(boxes), self._config.max_crops_per_item
         if not 1 <= count <= limit:
             raise ItemError("CROP_COUNT", f"item has {count} boxes or crops; between 1 and {limit} are allowed")
         if crops:
             return await self._pipeline.embed_crops(crops, preprocessing, timings)
-        return await self._pipeline.embed_boxes(item.boxed_image.content, boxes, preprocessing, timings)
+        return await self._pipeline.embed_boxes(image, boxes, preprocessing, timings)
 
     # What requests have in common.
 
