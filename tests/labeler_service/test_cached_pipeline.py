@@ -1,6 +1,7 @@
 """A server's cache: what was embedded before costs no device time and is bit-equal; anything else is computed."""
 
 import asyncio
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -122,6 +123,18 @@ def test_restarted_job_costs_nothing_after_a_server_restart(
     assert [after.embed(image_bytes(seed)) for seed in range(20)] == [(row, False) for row in rows]
     other = start("--quick-gelu")
     assert other.embed(image_bytes(0))[1]
+
+
+def test_full_disk(start_labeler: Any, tiny_clip: Any, score_options: Any, image_bytes: Any, tmp_path: Path) -> None:
+    """Callers never hear of it, and the log holds one line. (A limit on file sizes stands for the disk.)"""
+    process = start_labeler(*tiny_clip.flags, "--cache-dir", str(tmp_path))
+    resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+    server = Server(process, score_options)
+    rows = [server.embed(image_bytes(seed))[0] for seed in range(30)]
+    assert [server.embed(image_bytes(seed)) for seed in range(30)] == [(row, False) for row in rows]
+    assert process.stop() == 0
+    assert process.log.read_text().count("WARNING") == 1
+    assert "going on without --cache-dir" in process.log.read_text()
 
 
 def test_off_by_flag(start_labeler: Any, tiny_clip: Any, score_options: Any, image_bytes: Any) -> None:
