@@ -46,7 +46,7 @@ def exported(model: ClipModel, dtype: torch.dtype, parent: Path) -> Path:
 
     Raises ValueError when the model cannot be exported or the folder cannot be written.
     """
-    folder = parent / f"{model.architecture}-{_key(model, dtype)[:16]}"
+    folder = _folder(model, dtype, parent)
     if _is_intact(folder):
         return folder
     logger.info("exporting %s to %s: once per model, takes a minute or so", model.architecture, folder)
@@ -62,10 +62,11 @@ def exported(model: ClipModel, dtype: torch.dtype, parent: Path) -> Path:
     return folder
 
 
-def _key(model: ClipModel, dtype: torch.dtype) -> str:
+def _folder(model: ClipModel, dtype: torch.dtype, parent: Path) -> Path:
+    """Named after all that decides what the files hold."""
     packages = [f"{name} {version(name)}" for name in _EXPORTERS]
     parts = [model.weights_sha256, model.structure_sha256, dtype_name(dtype), str(OPSET), *packages]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return parent / f"{model.architecture}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:16]}"
 
 
 def _is_intact(folder: Path) -> bool:

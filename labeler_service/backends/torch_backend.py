@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+import torch._dynamo
 from torch import Tensor, nn
 
 from labeler_service.backends import Backend, Computed, Embeddings, Normalization, OutOfDeviceMemoryError, Pending
@@ -18,6 +20,8 @@ from labeler_service.images import Pixels
 
 # Layers whose work autocast does in half precision; it leaves all others, such as norms, in float32.
 _HALF_LAYERS = (nn.Conv2d, nn.Linear, nn.MultiheadAttention)
+# Sizes of views beyond these run uncompiled. BUCKETED has 39 at a longer side of 640.
+MAX_COMPILED_SIZES = 64
 
 
 class TorchBackend(Backend):
@@ -41,8 +45,23 @@ class TorchBackend(Backend):
             self._clip.to(self._device, memory_format=torch.channels_last)
             self._copies = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         _cast_weights(self._clip.visual, self._dtype)
+        self._is_compiled = config.compile or config.cuda_graphs
+        if self._is_compiled:
+            torch._dynamo.config.recompile_limit = MAX_COMPILED_SIZES
+            self._encoder.compile(dynamic=False, mode="reduce-overhead" if config.cuda_graphs else None)
         self._table = functools.cache(lambda grid: self._tables.interpolate(grid).to(self._device))
         self._mean_std = functools.cache(self._to_mean_std)
+        if self._is_compiled:
+            self._try_compiling()
+
+    def _try_compiling(self) -> None:
+        """Compiles the native size, so that what is missing for it shows before the server serves."""
+        size = self.info.native_resolution
+        try:
+            self.encode_images(np.zeros((2, size, size, 3), np.uint8), self.info.normalization)
+        except RuntimeError as error:
+            summary = " ".join(str(error).split())[:300]
+            raise ValueError(f"--compile does not work here, leave it out: {summary}") from error
 
     @torch.inference_mode()
     def submit(self, pixels_BHW3: Pixels, normalization: Normalization) -> Pending:
@@ -67,12 +86,17 @@ class TorchBackend(Backend):
         return _OnCuda(on_host, compute.record_event())
 
     def _encode(self, pixels_BHW3: Tensor, normalization: Normalization) -> Tensor:
+        num_images = len(pixels_BHW3)
+        if self._is_compiled:
+            # One set of kernels per height and width, whatever the batch; torch would compile for a batch of one apart.
+            pixels_BHW3 = pixels_BHW3.repeat(2, 1, 1, 1) if num_images == 1 else pixels_BHW3
+            torch._dynamo.mark_dynamic(pixels_BHW3, 0)
         inputs = self._mean_std(normalization)
         if self._tables.name is not None:
             inputs += (self._table(self._tables.grid(*pixels_BHW3.shape[1:3])),)
         with torch.autocast(self._device.type, dtype=self._dtype, enabled=self._dtype is not torch.float32):
             embeddings: Tensor = self._encoder(pixels_BHW3, *inputs)
-        return embeddings
+        return embeddings[:num_images]
 
     def _to_mean_std(self, normalization: Normalization) -> tuple[Tensor, ...]:
         return tuple(torch.tensor(values, device=self._device) for values in (normalization.mean, normalization.std))
