@@ -168,6 +168,7 @@ def test_a_killed_replica_costs_nothing(
         ("localhost:1, 127.0.0.2:2", "ipv4:127.0.0.1:1,127.0.0.2:2", True),
         ("[::1]:1,[::2]:2", "ipv6:[::1]:1,[::2]:2", False),
         ("dns:///labeler:1", "dns:///labeler:1", False),
+        ("unix-box.example:1", "unix-box.example:1", False),
         ("unix:/run/labeler", "unix:/run/labeler", True),
         ("ipv4:127.0.0.1:1,127.0.0.1:2", "ipv4:127.0.0.1:1,127.0.0.1:2", False),
     ],
