@@ -53,14 +53,14 @@ def settle(client: LabelerClient, replica: Any, counts: Counter[int], wanted: se
 def test_calls_take_turns_among_the_healthy(start_bent_labeler: Any) -> None:
     """All would go to one replica, or to one that says that it does not serve."""
     replicas = [start_bent_labeler() for _ in range(3)]
-    replicas[1].set_serving(False)
+    replicas[1].serving = False
     counts = count_scores(replicas)
     with LabelerClient(joined(replicas)) as client:
         settle(client, replicas[0], counts, {0, 2})
         assert counts == {0: 3, 2: 3}
-        replicas[1].set_serving(True)
+        replicas[1].serving = True
         settle(client, replicas[0], counts, {0, 1, 2})
-        replicas[0].set_serving(False)
+        replicas[0].serving = False
         settle(client, replicas[0], counts, {1, 2})
 
 
