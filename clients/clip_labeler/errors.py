@@ -6,7 +6,7 @@
     ├── OverloadedError         over a limit; retried if the labeler says when to come back
     ├── UnknownVocabularyError  this replica does not know the vocabulary; it is created there again
     ├── InvalidRequestError     the request breaks the contract: an option, a class name, a matrix
-    ├── AccessDeniedError       no or wrong credentials
+    ├── AccessDeniedError       credentials that the labeler does not accept, or TLS where it speaks none
     ├── ServerFaultError        the labeler failed in a way that the contract does not foresee
     ├── ProtocolError           the reply breaks the contract: wrong image, size, range or weights
     └── ItemFailedError         scores were read from an item that failed
@@ -70,7 +70,7 @@ class InvalidRequestError(LabelerError):
 
 
 class AccessDeniedError(LabelerError):
-    """The labeler wants other credentials."""
+    """The labeler wants another token or certificate, shows one that is not trusted, or only one side speaks TLS."""
 
 
 class ServerFaultError(LabelerError):

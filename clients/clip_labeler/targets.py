@@ -49,7 +49,9 @@ class Target:
     @property
     def is_local(self) -> bool:
         """Whether no byte leaves this machine."""
-        return self.text.startswith("unix") or (bool(self.hosts) and all(_is_loopback(host) for host, _ in self.hosts))
+        if not self.hosts:
+            return self.text.startswith(("unix:", "unix-abstract:"))
+        return all(_is_loopback(host) for host, _ in self.hosts)
 
     def grpc_name(self) -> str:
         """The name for gRPC; raises UnavailableError while a replica's name does not resolve."""

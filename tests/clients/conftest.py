@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clip_labeler import Vocabulary
 from clip_labeler.v1 import labeler_pb2 as pb
@@ -36,8 +36,7 @@ class BentLabeler(pb_grpc.LabelerServiceServicer):
         self.bend: Bend = lambda reply, context: reply
         self.target = ""
         self.num_streams_ended = 0
-        self.health = health.HealthServicer()
-        self.set_serving(True)
+        self.serving = True
         self.limits = pb.Limits(
             max_items_per_request=8,
             max_request_bytes=100_000,
@@ -50,12 +49,6 @@ class BentLabeler(pb_grpc.LabelerServiceServicer):
             max_text_bytes=100,
             max_view_size=640,
         )
-
-    def set_serving(self, serving: bool) -> None:
-        """What the health check says."""
-        statuses = health_pb2.HealthCheckResponse
-        for service in ("", "clip_labeler.v1.LabelerService"):
-            self.health.set(service, statuses.SERVING if serving else statuses.NOT_SERVING)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -100,6 +93,21 @@ class BentLabeler(pb_grpc.LabelerServiceServicer):
         return pb.CropItemResult(id=item.id, sha256=hashlib.sha256(item.boxed_image.content).digest(), crops=crops)
 
 
+class BentHealth(health_pb2_grpc.HealthServicer):
+    """Tells whether `labeler.serving` is set. grpc_health's own servicer can lock up when a watcher leaves at once."""
+
+    def __init__(self, labeler: BentLabeler) -> None:
+        self._labeler = labeler
+
+    def Watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+        said = None
+        while context.is_active():
+            if self._labeler.serving != said:
+                said = self._labeler.serving
+                yield health_pb2.HealthCheckResponse(status=1 if said else 2)  # SERVING, NOT_SERVING
+            time.sleep(0.02)
+
+
 StartBentLabeler = Callable[..., BentLabeler]
 
 
@@ -112,7 +120,7 @@ def start_bent_labeler() -> Iterator[StartBentLabeler]:
         servicer = BentLabeler()
         server = grpc.server(ThreadPoolExecutor(40), options=[("grpc.so_reuseport", 0)])
         pb_grpc.add_LabelerServiceServicer_to_server(servicer, server)
-        health_pb2_grpc.add_HealthServicer_to_server(servicer.health, server)
+        health_pb2_grpc.add_HealthServicer_to_server(BentHealth(servicer), server)
         address = "127.0.0.1:0"
         port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
         servicer.target = f"127.0.0.1:{port}"
