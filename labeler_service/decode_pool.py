@@ -3,8 +3,9 @@
 A worker that dies or hangs is replaced; the image that it was on is tried once more in a fresh worker, and the others
 never hear of it. (concurrent.futures' own pool of processes fails every task that is queued, and stays broken.)
 
-Threads would be no faster: measured with benchmarks/decode_pool.py on two busy cores, processes gave 1.2 to 1.6 times
-their images per second for 1.14 times their CPU time. Workers come up while the model is loaded, so there is no choice.
+Threads would be no faster: in four runs of benchmarks/decode_pool.py on two cores that others used too, processes gave
+1.0 to 1.6 times their images per second, for 1.14 times their CPU time. Workers come up while the model is loaded, so
+that threads would not start sooner either, and there is no choice between them.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ from labeler_service.images import Pixels
 logger = logging.getLogger(__name__)
 
 WORKER_PROGRAM = ("-m", "labeler_service.decode_worker")
-# Python with NumPy and Pillow starts within half a second; a machine may be very busy.
+# Python with NumPy and Pillow takes 0.3 s of CPU to start (measured); a machine may be very busy.
 START_SECONDS = 60.0
 # A worker that has not answered after so many times its CPU limit hangs, or the machine is of no use.
 WALL_SECONDS_PER_CPU_SECOND = 4
