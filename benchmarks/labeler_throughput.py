@@ -47,7 +47,9 @@ def main(
     seconds
         Time per measurement.
     """
-    flags = ["--model", model, "--device", device, *(["--pretrained", pretrained] if pretrained else [])]
+    # Without its cache, which would answer from the second image of a kind on.
+    flags = ["--model", model, "--device", device, "--cache-bytes", "0"]
+    flags += ["--pretrained", pretrained] if pretrained else []
     backend = TorchBackend(ServerConfig(model=model, pretrained=pretrained or None, device=device))
     contents = [_photo(seed) for seed in range(64)]
     with LabelerProcess(flags) as server, LabelerClient(server.address) as client:
