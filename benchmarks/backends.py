@@ -100,8 +100,15 @@ def _compare(spec: str, backends: list[Backend], size: int, batch: int, rounds: 
             backend.encode_images(pixels, backend.info.normalization)
             wall[place].append(time.perf_counter() - start)
             cpu[place].append(time.process_time() - cpu_start)
-    difference = float(np.abs(first[0] - first[1]).max())
-    return Row(spec, batch, *map(statistics.median, (*wall, *cpu)), difference)
+    return Row(
+        model=spec,
+        batch=batch,
+        torch_seconds=statistics.median(wall[0]),
+        onnx_seconds=statistics.median(wall[1]),
+        torch_cpu_seconds=statistics.median(cpu[0]),
+        onnx_cpu_seconds=statistics.median(cpu[1]),
+        largest_difference=float(np.abs(first[0] - first[1]).max()),
+    )
 
 
 def _report(rows: list[Row], device: str) -> None:

@@ -123,8 +123,8 @@ def start_labeler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartLab
 
 @pytest.fixture(scope="session")
 def labeler(start_labeler: StartLabeler, tiny_clip: TinyClip) -> Labeler:
-    """A server of the tiny CLIP whose rows are bit for bit reproducible. Shared: leave it running."""
-    return start_labeler(*tiny_clip.flags, "--reproducible")
+    """A server of the tiny CLIP whose rows are bit for bit reproducible, each computed. Shared: leave it running."""
+    return start_labeler(*tiny_clip.flags, "--reproducible", "--cache-bytes", "0")
 
 
 @pytest.fixture(scope="session")

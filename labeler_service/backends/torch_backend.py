@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch._dynamo
 from torch import Tensor, nn
 
 from labeler_service.backends import Backend, Computed, Embeddings, Normalization, OutOfDeviceMemoryError, Pending
