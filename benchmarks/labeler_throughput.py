@@ -1,136 +1,136 @@
-"""Images per second through a real labeler process, over what its encoder alone does and over one image at a time.
+"""Views per second through a real labeler process, over what its encoder alone does and over one view at a time.
 
-python -m benchmarks.labeler_throughput --model demo --view-size 96 --seconds 5
+python -m benchmarks.labeler_throughput --model RN50 --random-weights --view-size 224 --seconds 20
 
-The encoder alone (R) gets decoded pixels in full batches; the decoder alone (D) uses all cores; "one at a time" decodes
-and encodes image by image in this process, as the paper's released code does. All are timed in turn, three rounds in
-one run, and the medians compared: machines are noisy.
+The encoder alone (R) gets decoded pixels in full batches, of crops in the mix of their shapes; the decoder alone (D)
+uses all cores; "one at a time" decodes and encodes view by view in this process, as the paper's released code does.
+All are timed in turn, three rounds in one run, and the medians compared: machines are noisy.
 """
 
-import io
 import itertools
-import json
-import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Annotated
 
 import cyclopts
-import numpy as np
-from PIL import Image as PillowImage
-from rich.console import Console
-from rich.table import Table
 
-from clip_labeler import Image, LabelerClient, Preprocessing
+from benchmarks import material, reference
+from benchmarks.report import report
+from benchmarks.target import Target, ready_target, running
+from clip_labeler import BoxedImage, Image, LabelerClient, Preprocessing
 from labeler_service.backends import Backend
-from labeler_service.backends.torch_backend import TorchBackend
-from labeler_service.config import ServerConfig
-from trainer.labeler_process import LabelerProcess
+from labeler_service.images import Profile, ViewGeometry
 
 ROUNDS = 3
-BATCH = 32
+NUM_PHOTOS = 64
+BOXES_PER_PHOTO = 8
 CLASSES = ("person", "car", "tree", "cat")
+CLIENTS = (1, 2, 4)
+
+IMAGES_SERVED, CROPS_SERVED = "images: served, clients: 1", "crops: served"
+
+Measurements = dict[str, Callable[[], float]]
 
 
 def main(
-    *, model: str = "demo", pretrained: str = "", device: str = "auto", view_size: int = 96, seconds: float = 5.0
+    target: Annotated[Target, cyclopts.Parameter(name="*")] = Target(),  # noqa: B008
+    *,
+    seconds: float = 5.0,
 ) -> None:
     """Prints a table and a line of JSON.
 
     Parameters
     ----------
-    model, pretrained, device
-        As for `clip-labeler serve`.
-    view_size
-        Side of the squashed image that CLIP sees, in pixels.
     seconds
-        Time per measurement.
+        Time per measurement; there are nine, three times over.
     """
-    flags = ["--model", model, "--device", device, *(["--pretrained", pretrained] if pretrained else [])]
-    backend = TorchBackend(ServerConfig(model=model, pretrained=pretrained or None, device=device))
-    contents = [_photo(seed) for seed in range(64)]
-    with LabelerProcess(flags) as server, LabelerClient(server.address) as client:
-        measurements: dict[str, Callable[[], float]] = {
-            "encoder alone (R)": lambda: _encoder(backend, view_size, seconds),
-            "decoder alone (D)": lambda: _decoder(contents, view_size, seconds),
-            "one at a time": lambda: _one_at_a_time(backend, contents, view_size, seconds),
-            "served": lambda: _served(client, contents, view_size, seconds),
-        }
-        rates: dict[str, list[float]] = {name: [] for name in measurements}
-        for _ in range(ROUNDS):
-            for name, measure in measurements.items():
-                rates[name].append(measure())
-    _report({name: statistics.median(values) for name, values in rates.items()}, model, view_size)
+    photos = [material.photo(seed) for seed in range(NUM_PHOTOS)]
+    with ready_target(target) as ready, running(ready) as server:
+        backend = ready.load_encoder()
+        clients = [LabelerClient(server.address) for _ in range(max(CLIENTS))]
+        images = _images(backend, clients, photos, target.view_size, seconds)
+        crops = _crops(backend, clients[0], photos, target.view_size, seconds)
+        rates = _medians({**images, **crops})
+        for client in clients:
+            client.close()
+    ratios = {
+        "images: served / R": rates[IMAGES_SERVED] / rates["images: encoder alone (R)"],
+        "crops: served / R": rates[CROPS_SERVED] / rates["crops: encoder alone (R)"],
+        "labelling: served / one at a time": _photos_per_second(rates[IMAGES_SERVED], rates[CROPS_SERVED])
+        / _photos_per_second(rates["images: one at a time"], rates["crops: one at a time"]),
+    }
+    rows = {name: [value, ""] for name, value in rates.items()} | {name: ["", value] for name, value in ratios.items()}
+    report("labeler_throughput", target, ["views/s", "ratio"], rows, {"views_per_second": rates, "ratios": ratios})
 
 
-def _photo(seed: int) -> bytes:
-    """A JPEG of VOC's usual size with a photograph's amount of detail."""
-    rng = np.random.default_rng(seed)
-    coarse = PillowImage.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize((500, 375))
-    noisy = np.clip(np.asarray(coarse) + rng.normal(0, 8, (375, 500, 3)), 0, 255).astype(np.uint8)
-    content = io.BytesIO()
-    PillowImage.fromarray(noisy).save(content, "JPEG", quality=90)
-    return content.getvalue()
+def _images(
+    backend: Backend, clients: Sequence[LabelerClient], photos: Sequence[bytes], size: int, seconds: float
+) -> Measurements:
+    """Of global views."""
+    shape = (size, size)
+
+    def one_client(client: LabelerClient) -> int:
+        vocabulary = client.create_vocabulary(CLASSES)
+        images = (Image(str(number), photos[number % len(photos)]) for number in _until(seconds))
+        results = client.score_images(vocabulary, images, preprocessing=Preprocessing("paper", size))
+        return sum(result.error is None for result in results)
+
+    def served(number: int) -> float:
+        start = time.perf_counter()
+        with ThreadPoolExecutor(number) as pool:
+            return sum(pool.map(one_client, clients[:number])) / (time.perf_counter() - start)
+
+    return {
+        "images: encoder alone (R)": lambda: reference.encoder(backend, Counter([shape]), seconds),
+        "images: decoder alone (D)": lambda: reference.decoder(photos, shape, seconds),
+        "images: one at a time": lambda: reference.one_at_a_time(backend, photos, shape, seconds),
+        **{f"images: served, clients: {number}": partial(served, number) for number in CLIENTS},
+    }
 
 
-def _squash(content: bytes, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    image = PillowImage.open(io.BytesIO(content)).convert("RGB")
-    return np.asarray(image.resize((size, size), PillowImage.Resampling.BILINEAR))
+def _crops(backend: Backend, client: LabelerClient, photos: Sequence[bytes], size: int, seconds: float) -> Measurements:
+    """Of local views, whose shapes are mixed."""
+    info = backend.info
+    geometry = ViewGeometry(Profile.BUCKETED, size, info.stride, info.stride, info.preprocessing)
+    items = []
+    for seed, photo in enumerate(photos):
+        boxes = material.boxes(seed, BOXES_PER_PHOTO)
+        sizes = [geometry.local_size(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes]
+        items.append((photo, boxes, [(height, width) for width, height in sizes]))
+    shapes = Counter(shape for _, _, shapes in items for shape in shapes)
+
+    def served() -> float:
+        vocabulary = client.create_vocabulary(CLASSES)
+        photos = (BoxedImage(str(number), *items[number % len(items)][:2]) for number in _until(seconds))
+        start = time.perf_counter()
+        results = client.score_crops(vocabulary, photos, preprocessing=Preprocessing("bucketed", size))
+        return sum(len(result.scores) for result in results) / (time.perf_counter() - start)
+
+    return {
+        "crops: encoder alone (R)": lambda: reference.encoder(backend, shapes, seconds),
+        "crops: one at a time": lambda: reference.crops_one_at_a_time(backend, items, seconds),
+        CROPS_SERVED: served,
+    }
 
 
-def _rate(step: Callable[[], int], seconds: float) -> float:
-    """Items per second of a step that says how many it did."""
-    step()  # warm
-    done, start = 0, time.perf_counter()
-    while (spent := time.perf_counter() - start) < seconds:
-        done += step()
-    return done / spent
-
-
-def _encoder(backend: Backend, size: int, seconds: float) -> float:
-    pixels = np.random.default_rng(0).integers(0, 256, (BATCH, size, size, 3), dtype=np.uint8)
-    return _rate(lambda: len(backend.encode_images(pixels, backend.info.normalization)), seconds)
-
-
-def _decoder(contents: list[bytes], size: int, seconds: float) -> float:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return _rate(lambda: len(list(pool.map(lambda content: _squash(content, size), contents))), seconds)
-
-
-def _one_at_a_time(backend: Backend, contents: list[bytes], size: int, seconds: float) -> float:
-    source = itertools.cycle(contents)
-
-    def step() -> int:
-        pixels = _squash(next(source), size)[None]
-        return len(backend.encode_images(pixels, backend.info.normalization))
-
-    return _rate(step, seconds)
-
-
-def _served(client: LabelerClient, contents: list[bytes], size: int, seconds: float) -> float:
-    vocabulary = client.create_vocabulary(CLASSES)
+def _until(seconds: float) -> Iterator[int]:
+    """0, 1, 2, ... until the time is over."""
     end = time.perf_counter() + seconds
-
-    def images() -> Iterator[Image]:
-        for number in itertools.count():
-            if time.perf_counter() > end:
-                return
-            yield Image(str(number), contents[number % len(contents)])
-
-    start = time.perf_counter()
-    results = client.score_images(vocabulary, images(), preprocessing=Preprocessing("paper", size))
-    done = sum(result.error is None for result in results)
-    return done / (time.perf_counter() - start)
+    return itertools.takewhile(lambda _: time.perf_counter() < end, itertools.count())
 
 
-def _report(rates: dict[str, float], model: str, size: int) -> None:
-    served = rates["served"]
-    table = Table("", "images/s", "served is", title=f"{model} at {size} px, {os.cpu_count()} cores")
-    for name, rate in rates.items():
-        table.add_row(name, f"{rate:.0f}", f"{served / rate:.2f} x")
-    Console().print(table)
-    print(json.dumps({"model": model, "view_size": size, "images_per_second": rates}))
+def _medians(measurements: Measurements) -> dict[str, float]:
+    rounds = [{name: measure() for name, measure in measurements.items()} for _ in range(ROUNDS)]
+    return {name: statistics.median(rates[name] for rates in rounds) for name in measurements}
+
+
+def _photos_per_second(images: float, crops: float) -> float:
+    """Of labelling photos, each by its global view and its crops, from the rates of both."""
+    return 1 / (1 / images + BOXES_PER_PHOTO / crops)
 
 
 if __name__ == "__main__":

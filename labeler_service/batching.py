@@ -1,4 +1,4 @@
-"""Groups views of equal shape into batches for the one thread that runs the device.
+"""Groups views of equal shape into batches and runs them on the device.
 
 Knows neither images nor vocabularies: pixels in, embeddings out.
 """
@@ -6,20 +6,28 @@ Knows neither images nor vocabularies: pixels in, embeddings out.
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from labeler_service.backends import Backend, Normalization, OutOfDeviceMemoryError
-from labeler_service.errors import DeviceLostError, ItemError
+from labeler_service import metrics
+from labeler_service.backends import (
+    Backend,
+    Computed,
+    Embeddings,
+    Normalization,
+    OutOfDeviceMemoryError,
+    Pending,
+)
+from labeler_service.errors import DeviceLostError, ItemError, RequestError
 from labeler_service.images import Pixels
+from labeler_service.progress import Progress, RunningBatch
+from labeler_service.queueing import FairQueue, Job, Shape
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -59,152 +67,198 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class _Shape:
-    """What views of one batch have in common."""
+class _Failed:
+    """A batch that could not even start."""
 
-    height: int
-    width: int
-    normalization: Normalization
+    error: Exception
 
-
-@dataclass(eq=False)
-class _Job:
-    pixels: Pixels
-    future: asyncio.Future[Encoded]
-    queued_at: float = field(default_factory=time.perf_counter)
+    def result(self) -> Embeddings:
+        raise self.error
 
 
-class PixelBudget:
-    """Bounds the decoded pixels in memory: a turnstile, first come first served."""
+@dataclass(frozen=True)
+class _Batch:
+    """What the device works on, or the outcomes where it has computed them at once."""
 
-    def __init__(self, pixels: int) -> None:
-        self._capacity = self._free = pixels
-        self._turn = asyncio.Lock()
-        self._released = asyncio.Event()
-
-    @asynccontextmanager
-    async def hold(self, pixels: int) -> AsyncIterator[None]:
-        """Waits until that many pixels are free; more than there are in all waits for all of them."""
-        pixels = min(pixels, self._capacity)
-        async with self._turn:
-            while self._free < pixels:
-                self._released.clear()
-                await self._released.wait()
-            self._free -= pixels
-        try:
-            yield
-        finally:
-            self._free += pixels
-            self._released.set()
+    jobs: list[Job]
+    watch: RunningBatch
+    pending: Pending | list[Embedding | ItemError]
 
 
 class Batcher:
     """Runs the backend. A free device takes what is waiting at once; what arrives meanwhile makes the next batch.
 
-    The oldest view decides which shape is next, so that no shape starves. Work whose caller has gone (cancelled, or
-    past its deadline) is dropped before the device sees it. `lost` is set when the device failed for good.
+    FairQueue decides what is next. Work whose caller has gone, or whose deadline is nearer than any batch of its shape
+    ever took, is dropped before the device sees it. `lost` is set when the device failed for good.
     """
 
     def __init__(self, backend: Backend, limits: BatchLimits) -> None:
+        self.progress = Progress()
+        self.lost = asyncio.Event()
         self._backend = backend
         self._limits = limits
-        self._queues: dict[_Shape, deque[_Job]] = {}
+        self._fitting: dict[Shape, int] = {}  # views per batch that the device's memory was found to hold
+        self._queue = FairQueue(self._drop)
+        self._running: list[Job] = []
+        metrics.QUEUED_VIEWS.set_function(lambda: self._queue.num_views)
+        metrics.QUEUED_PIXELS.set_function(lambda: self._queue.num_pixels)
         self._arrived = asyncio.Event()
         self._device_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
-        self.lost = asyncio.Event()
         self._worker = asyncio.create_task(self._work())
 
     async def encode(self, pixels: Pixels, normalization: Normalization) -> Encoded:
-        """Embeds one view, uint8 (H, W, 3). Raises DeviceLostError."""
+        """Embeds one view, uint8 (H, W, 3). Raises DeviceLostError, or RequestError past the caller's deadline."""
         if self.lost.is_set():
             raise DeviceLostError
-        job = _Job(pixels, asyncio.get_running_loop().create_future())
-        shape = _Shape(pixels.shape[0], pixels.shape[1], normalization)
-        self._queues.setdefault(shape, deque()).append(job)
+        shape = Shape(pixels.shape[0], pixels.shape[1], normalization)
+        job = Job(pixels, shape, asyncio.get_running_loop().create_future())
+        self._queue.push(job)
         self._arrived.set()
-        return await job.future
+        encoded: Encoded = await job.future
+        return encoded
 
     async def run_on_device(self, function: Callable[[], T]) -> T:
         """Runs a function on the device's thread, between batches."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._device_thread, function)
+            return await asyncio.get_running_loop().run_in_executor(self._device_thread, _guarded, function)
         except DeviceLostError:
-            self.lost.set()
+            self.lose()
             raise
+
+    def lose(self) -> None:
+        """Gives the device up: everything that waits fails with DeviceLostError, as does all that comes."""
+        self.lost.set()
+        for job in [*self._running, *self._queue.drain()]:
+            _fail(job, DeviceLostError())
 
     async def close(self) -> None:
         """Stops when the running batch is done."""
         self._worker.cancel()
         await asyncio.gather(self._worker, return_exceptions=True)
-        self._device_thread.shutdown()
+        self._device_thread.shutdown(wait=not self.lost.is_set())  # a lost device may never answer
 
     async def _work(self) -> None:
-        jobs: list[_Job] = []
+        running: _Batch | None = None
         try:
             while True:
-                await self._arrived.wait()
-                if not self._queues:
-                    self._arrived.clear()
-                    continue
-                shape, jobs = self._take()
-                if jobs:
-                    await self._run(shape, jobs)
+                if running is None:
+                    await self._arrived.wait()
+                started = await self._start()
+                if running is not None:
+                    await self._finish(running)
+                running = started
+                # A device that computes at once is done; another gets its next batch before it is asked for this one.
+                if running is not None and isinstance(running.pending, list):
+                    await self._finish(running)
+                    running = None
         except Exception:
             logger.exception("the device is lost")
-            self.lost.set()
-            for job in [*jobs, *(job for queue in self._queues.values() for job in queue)]:
-                if not job.future.done():
-                    job.future.set_exception(DeviceLostError())
+            self.lose()
 
-    def _take(self) -> tuple[_Shape, list[_Job]]:
-        """The next batch; empty when all of its callers have gone."""
-        shape = min(self._queues, key=lambda shape: self._queues[shape][0].queued_at)
-        queue = self._queues[shape]
-        capacity = self._limits.capacity(shape.height, shape.width)
-        jobs: list[_Job] = []
-        while queue and len(jobs) < capacity:
-            job = queue.popleft()
-            if not job.future.done():
-                jobs.append(job)
-        if not queue:
-            del self._queues[shape]
-        return shape, jobs
+    async def _start(self) -> _Batch | None:
+        """Gives the device its next batch, if any view waits."""
+        jobs = self._queue.take(self._capacity)
+        if not jobs:
+            self._arrived.clear()
+            return None
+        self._running += jobs
+        shape, pixels = jobs[0].shape, [job.pixels for job in jobs]
+        watch = self.progress.start(shape, len(jobs))
+        return _Batch(jobs, watch, await self.run_on_device(lambda: self._begin_or_compute(shape, pixels)))
 
-    async def _run(self, shape: _Shape, jobs: list[_Job]) -> None:
-        pixels = [job.pixels for job in jobs]
-        started = time.perf_counter()
-        outcomes = await self.run_on_device(lambda: self._encode(shape, pixels))
-        share = (time.perf_counter() - started) / len(jobs)
+    async def _finish(self, batch: _Batch) -> None:
+        jobs = batch.jobs
+        shape, pixels = jobs[0].shape, [job.pixels for job in jobs]
+        pending = batch.pending
+        outcomes = (
+            pending
+            if isinstance(pending, list)
+            else await self.run_on_device(lambda: self._end(shape, pixels, pending))
+        )
+        seconds = self.progress.end(batch.watch, completed=True)
+        self._running = [job for job in self._running if job not in jobs]
+        bucket = metrics.bucket_label(shape.height, shape.width)
+        metrics.BATCH_SIZE.labels(bucket).observe(len(jobs))
+        metrics.DEVICE_SECONDS.labels(bucket).observe(seconds)
         for job, outcome in zip(jobs, outcomes, strict=True):
+            waited = batch.watch.started - job.queued_at
+            metrics.QUEUE_SECONDS.labels(metrics.caller_label(job.caller)).observe(waited)
             if not job.future.done():
-                job.future.set_result(Encoded(outcome, started - job.queued_at, share))
+                job.future.set_result(Encoded(outcome, waited, seconds / len(jobs)))
 
-    def _encode(self, shape: _Shape, pixels: list[Pixels]) -> list[Embedding | ItemError]:
-        """Halves a batch that fails until those that fail by themselves are found; the others are embedded."""
+    def _capacity(self, shape: Shape) -> int:
+        capacity = self._limits.capacity(shape.height, shape.width)
+        return min(capacity, self._fitting.get(shape, capacity))
+
+    def _drop(self, job: Job) -> bool:
+        """Whether nobody would see this job's result."""
+        if job.future.done():
+            metrics.DROPPED.labels("cancelled").inc()
+            return True
+        if job.deadline is None or job.deadline - time.monotonic() >= self.progress.fastest(job.shape):
+            return False
+        metrics.DROPPED.labels("deadline").inc()
+        message = "the deadline is nearer than the device can be"
+        _fail(job, RequestError("DEADLINE_TOO_NEAR", message, code=grpc.StatusCode.DEADLINE_EXCEEDED))
+        return True
+
+    # On the device's thread.
+
+    def _begin_or_compute(self, shape: Shape, pixels: list[Pixels]) -> Pending | list[Embedding | ItemError]:
+        pending = self._begin(shape, pixels)
+        return self._end(shape, pixels, pending) if isinstance(pending, Computed | _Failed) else pending
+
+    def _begin(self, shape: Shape, pixels: list[Pixels]) -> Pending:
+        batch_BHW3 = np.zeros((self._batch_size(shape, pixels), shape.height, shape.width, 3), dtype=np.uint8)
+        np.stack(pixels, out=batch_BHW3[: len(pixels)])
         try:
-            return self._encode_batch(shape, pixels)
+            return self._backend.submit(batch_BHW3, shape.normalization)
+        except DeviceLostError:
+            raise
+        except Exception as error:
+            return _Failed(error.with_traceback(None))  # A traceback would hold on to the batch's memory.
+
+    def _end(self, shape: Shape, pixels: list[Pixels], pending: Pending) -> list[Embedding | ItemError]:
+        """Halves a batch that failed until those that fail by themselves are found; the others are embedded."""
+        try:
+            return [_check_finite(row_D) for row_D in pending.result()[: len(pixels)]]
         except DeviceLostError:
             raise
         except OutOfDeviceMemoryError:
-            logger.warning("%d views of %d x %d do not fit the device", len(pixels), shape.width, shape.height)
+            size = self._batch_size(shape, pixels)
+            logger.warning("%d views of %d x %d do not fit the device", size, shape.width, shape.height)
+            self._fitting[shape] = max(1, size // 2)
+            hopeless = size == 1
             failure = ItemError(
-                "OUT_OF_DEVICE_MEMORY", "the view does not fit the device", code=grpc.StatusCode.INTERNAL
+                "OUT_OF_DEVICE_MEMORY", "the view does not fit the device", code=grpc.StatusCode.RESOURCE_EXHAUSTED
             )
         except Exception:
             logger.exception("a batch of %d views failed", len(pixels))
+            hopeless = len(pixels) == 1
             failure = ItemError("ENCODING_FAILED", "the view could not be encoded", code=grpc.StatusCode.INTERNAL)
-        # Outside of the handlers, whose tracebacks hold the failed batch's memory.
-        if len(pixels) == 1:
+        if hopeless:
             return [failure]
-        half = len(pixels) // 2
-        return self._encode(shape, pixels[:half]) + self._encode(shape, pixels[half:])
+        half = (len(pixels) + 1) // 2
+        halves = [part for part in (pixels[:half], pixels[half:]) if part]
+        return [outcome for part in halves for outcome in self._end(shape, part, self._begin(shape, part))]
 
-    def _encode_batch(self, shape: _Shape, pixels: list[Pixels]) -> list[Embedding | ItemError]:
-        size = self._limits.capacity(shape.height, shape.width) if self._limits.padded else len(pixels)
-        batch_BHW3 = np.zeros((size, shape.height, shape.width, 3), dtype=np.uint8)
-        np.stack(pixels, out=batch_BHW3[: len(pixels)])
-        embeddings_BD = self._backend.encode_images(batch_BHW3, shape.normalization)
-        return [_check_finite(row_D) for row_D in embeddings_BD[: len(pixels)]]
+    def _batch_size(self, shape: Shape, pixels: list[Pixels]) -> int:
+        return max(self._capacity(shape), len(pixels)) if self._limits.padded else len(pixels)
+
+
+def _guarded(function: Callable[[], T]) -> T:
+    """What would end the device's thread, such as SystemExit, would otherwise end the event loop that waits for it."""
+    try:
+        return function()
+    except Exception:
+        raise
+    except BaseException as error:
+        raise DeviceLostError from error
+
+
+def _fail(job: Job, error: Exception) -> None:
+    if not job.future.done():
+        job.future.set_exception(error)
 
 
 def _check_finite(row_D: Embedding) -> Embedding | ItemError:

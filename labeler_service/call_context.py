@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 
 from labeler_service.interceptors import AroundCall
+from labeler_service.quota import UNLIMITED, Quota
 
 ANONYMOUS = "anonymous"
 REQUEST_ID_KEY = "x-request-id"
@@ -21,10 +22,12 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 @dataclass(frozen=True)
 class CallContext:
-    """`caller` is whom the fair share of the device is for. `deadline`: seconds of time.monotonic(), None for never."""
+    """`caller` is whom the fair share of the device is for, `quota` what it may send. `deadline`: seconds of
+    time.monotonic(), None for never."""
 
     method: str = ""
     caller: str = ANONYMOUS
+    quota: Quota = UNLIMITED
     request_id: str = ""
     deadline: float | None = None
 
@@ -45,11 +48,11 @@ class ContextInterceptor(AroundCall):
             request_id=_request_id(details.invocation_metadata),
             deadline=None if remaining is None else time.monotonic() + remaining,
         )
-        token = current_call.set(call)
-        try:
-            yield
-        finally:
-            current_call.reset(token)
+        # Never reset: each call has a task of its own, and what the outer layers log belongs to the call too.
+        current_call.set(call)
+        # In the trailer: a header would tell the caller's gRPC that a refused call was taken on, and end its retries.
+        context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
+        yield
 
 
 def _request_id(metadata: Any) -> str:

@@ -1,37 +1,141 @@
-"""Readiness (grpc.health.v1): SERVING only after an image really went through the decoder and the device."""
+"""Health (grpc.health.v1) that means progress: SERVING while images really go through the decoder and the device.
 
+Readiness is what the server ("") and the labeler service answer: send work here or not. Liveness is a service name of
+its own: NOT_SERVING means that only a restart helps.
+"""
+
+import asyncio
+import faulthandler
 import io
+import logging
+import time
 from typing import Any
 
 from grpc_health.v1 import health, health_pb2
 from PIL import Image
 
 from labeler_service.backends import ModelInfo
-from labeler_service.errors import LabelerError
+from labeler_service.call_context import CallContext, current_call
+from labeler_service.engine import Engine
+from labeler_service.errors import DeviceLostError, LabelerError
 from labeler_service.images import Profile, ViewGeometry
-from labeler_service.pipeline import Pipeline, Preprocessing, Timings
+from labeler_service.metrics import SERVING
+from labeler_service.pipeline import EncodedImage, Pipeline, Preprocessing, Timings
+
+logger = logging.getLogger(__name__)
 
 SERVICE = "clip_labeler.v1.LabelerService"
+LIVENESS = "liveness"
+
+TICK_SECONDS = 0.2
+# An idle server tests itself this often, but spends at most a twentieth of the device on it.
+CANARY_INTERVAL_SECONDS = 1.0
+CANARY_SHARE = 20
+# What a canary may take beyond a multiple of what it took at start, before the server is called unready.
+CANARY_SLACK_SECONDS = 1.0
+CANARY_FACTOR = 4
+# An event loop that has not come round for so long will not answer anybody: the process ends, with all its stacks.
+LOOP_STUCK_SECONDS = 60
 
 
 class Readiness:
-    """What the health service says, of the server ("") and of the labeler service alike."""
+    """The health service and what it answers."""
 
     def __init__(self) -> None:
         self.servicer: Any = health.aio.HealthServicer()
+        self.serving: bool | None = None
 
     async def set(self, *, serving: bool) -> None:
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        if serving == self.serving:
+            return
+        self.serving = serving
+        SERVING.set(serving)
         for service in ("", SERVICE):
-            await self.servicer.set(service, status)
+            await self.servicer.set(service, _status(serving))
+
+    async def set_alive(self, alive: bool) -> None:
+        await self.servicer.set(LIVENESS, _status(alive))
 
 
-async def run_canary(pipeline: Pipeline, model: ModelInfo) -> None:
-    """Embeds a small drawn image. Raises ValueError when the model cannot."""
-    content = io.BytesIO()
-    Image.linear_gradient("L").save(content, "PNG")
-    geometry = ViewGeometry(Profile.MODEL, model.native_resolution, 1, 1, model.preprocessing)
-    try:
-        await pipeline.embed_image(content.getvalue(), Preprocessing(geometry, model.normalization), Timings())
-    except LabelerError as error:
-        raise ValueError(f"the model failed on a test image at {model.dtype} on {model.device}: {error}") from error
+def _status(good: bool) -> Any:
+    return health_pb2.HealthCheckResponse.SERVING if good else health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Canary:
+    """A small drawn image that goes the way of every other."""
+
+    def __init__(self, pipeline: Pipeline, model: ModelInfo) -> None:
+        self._pipeline = pipeline
+        self._model = model
+        content = io.BytesIO()
+        Image.linear_gradient("L").save(content, "PNG")
+        self._image = EncodedImage(content.getvalue())
+        geometry = ViewGeometry(Profile.MODEL, model.native_resolution, 1, 1, model.preprocessing)
+        self._preprocessing = Preprocessing(geometry, model.normalization)
+
+    async def run(self) -> float:
+        """The seconds that it took. Raises ValueError when the model cannot do it."""
+        current_call.set(CallContext(caller="canary"))
+        started = time.monotonic()
+        try:
+            await self._pipeline.embed_image(self._image, self._preprocessing, Timings())
+        except DeviceLostError:
+            raise
+        except LabelerError as error:
+            model = self._model
+            raise ValueError(f"the model failed on a test image at {model.dtype} on {model.device}: {error}") from error
+        return time.monotonic() - started
+
+
+class Monitor:
+    """Keeps the answers of the health service true.
+
+    Unready while a batch is overdue, or when the device is idle and the canary does not come back. A batch that is
+    overdue by `hang_seconds` means that the device is lost.
+    """
+
+    def __init__(self, engine: Engine, readiness: Readiness, *, hang_seconds: float) -> None:
+        self._pipeline = engine.pipeline
+        self._canary = Canary(engine.pipeline, engine.model)
+        self._batcher = engine.batcher
+        self._readiness = readiness
+        self._hang_seconds = hang_seconds
+        self._canary_seconds = 0.0
+
+    async def start(self) -> None:
+        """Returns when the server can be called ready. Raises ValueError when the first canary fails."""
+        await self._readiness.set_alive(True)
+        self._canary_seconds = await self._canary.run()
+        await self._readiness.set(serving=True)
+
+    async def watch(self) -> None:
+        """Until it is cancelled or the device is lost."""
+        try:
+            while not self._batcher.lost.is_set():
+                await self._readiness.set(serving=await self._makes_progress())
+                faulthandler.dump_traceback_later(LOOP_STUCK_SECONDS, exit=True)
+                await asyncio.sleep(TICK_SECONDS)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    async def _makes_progress(self) -> bool:
+        progress = self._batcher.progress
+        if progress.overdue > self._hang_seconds:
+            logger.critical("a batch is overdue by %.0f s: the device is given up", progress.overdue)
+            self._batcher.lose()
+        if progress.overdue or self._batcher.lost.is_set():
+            return False
+        interval = max(CANARY_INTERVAL_SECONDS, CANARY_SHARE * self._canary_seconds)
+        last = max(progress.last_completed, self._pipeline.last_decoded)
+        if progress.busy or time.monotonic() - last < interval:
+            return True
+        return await self._canary_comes_back()
+
+    async def _canary_comes_back(self) -> bool:
+        patience = CANARY_SLACK_SECONDS + CANARY_FACTOR * self._canary_seconds
+        try:
+            await asyncio.wait_for(self._canary.run(), patience)
+        except (TimeoutError, ValueError, DeviceLostError) as error:
+            logger.error("the canary did not come back: %s", error or f"no answer for {patience:.1f} s")
+            return False
+        return True

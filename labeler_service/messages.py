@@ -5,7 +5,6 @@ Raises RequestError (INVALID_ARGUMENT) with the field's name where a message bre
 
 import time
 from collections.abc import Sequence
-from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,21 +162,18 @@ def to_statistics(statistics: BiasStatistics) -> pb.BiasStatistics:
     )
 
 
-def to_image_result(image: pb.Image, outcome: Float32 | ItemError) -> pb.ImageResult:
-    digest = sha256(image.embedding.data if image.HasField("embedding") else image.content).digest()
+def to_image_result(image_id: str, digest: bytes, outcome: Float32 | ItemError) -> pb.ImageResult:
     if isinstance(outcome, ItemError):
-        return pb.ImageResult(id=image.id, sha256=digest, error=to_status(outcome))
-    return pb.ImageResult(id=image.id, sha256=digest, scores=to_matrix(outcome))
+        return pb.ImageResult(id=image_id, sha256=digest, error=to_status(outcome))
+    return pb.ImageResult(id=image_id, sha256=digest, scores=to_matrix(outcome))
 
 
-def to_crop_item_result(item: pb.CropItem, outcome: list[Float32 | ItemError] | ItemError) -> pb.CropItemResult:
-    if item.HasField("encoded_crops"):
-        digest = sha256(b"".join(sha256(content).digest() for content in item.encoded_crops.contents)).digest()
-    else:
-        digest = sha256(item.boxed_image.content).digest()
+def to_crop_item_result(
+    item_id: str, digest: bytes, outcome: list[Float32 | ItemError] | ItemError
+) -> pb.CropItemResult:
     if isinstance(outcome, ItemError):
-        return pb.CropItemResult(id=item.id, sha256=digest, error=to_status(outcome))
-    return pb.CropItemResult(id=item.id, sha256=digest, crops=[_to_crop_result(row) for row in outcome])
+        return pb.CropItemResult(id=item_id, sha256=digest, error=to_status(outcome))
+    return pb.CropItemResult(id=item_id, sha256=digest, crops=[_to_crop_result(row) for row in outcome])
 
 
 def _to_crop_result(outcome: Float32 | ItemError) -> pb.CropResult:

@@ -1,19 +1,21 @@
-"""From encoded bytes to embeddings: decode in worker threads, batch, embed. Knows no classes and no protobuf."""
+"""From encoded bytes to embeddings: decode in worker processes, batch, embed. Knows no classes and no protobuf."""
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import ParamSpec
+from functools import cached_property
+from hashlib import sha256
 
-from labeler_service import images
+from labeler_service import metrics
+from labeler_service.admission import PixelBudget
 from labeler_service.backends import Normalization
-from labeler_service.batching import Batcher, Embedding, PixelBudget
+from labeler_service.batching import Batcher, Embedding
+from labeler_service.decode_pool import DecodePool
+from labeler_service.decode_worker import DecodeTask
 from labeler_service.errors import ItemError
-from labeler_service.images import Box, ImageLimits, Pixels, ViewGeometry
-
-P = ParamSpec("P")
+from labeler_service.images import Box, Pixels, ViewGeometry
 
 
 @dataclass(frozen=True)
@@ -34,70 +36,76 @@ class Timings:
     arrived: float = field(default_factory=time.perf_counter)
 
 
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image file's bytes, read out of their message and hashed once: both take as long as decoding a small one."""
+
+    content: bytes
+
+    @cached_property
+    def sha256(self) -> bytes:
+        return sha256(self.content).digest()
+
+
 class Pipeline:
     """Embeds images and crops; each method adds to `timings` what it took.
 
     Raises ItemError when the image as a whole cannot be used, DeviceLostError when the device is gone.
     """
 
-    def __init__(self, batcher: Batcher, *, limits: ImageLimits, budget: PixelBudget, num_workers: int) -> None:
+    def __init__(self, batcher: Batcher, decoders: DecodePool, budget: PixelBudget) -> None:
         self._batcher = batcher
-        self._limits = limits
+        self._decoders = decoders
         self._budget = budget
-        # Threads suffice: Pillow lets go of the interpreter's lock while it decodes and resizes.
-        self._decoders = ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
+        self.last_decoded = time.monotonic()
 
-    def close(self) -> None:
-        self._decoders.shutdown(cancel_futures=True)
-
-    async def embed_image(self, content: bytes, preprocessing: Preprocessing, timings: Timings) -> Embedding:
+    async def embed_image(self, image: EncodedImage, preprocessing: Preprocessing, timings: Timings) -> Embedding:
         """The global view of an image."""
-
-        def views() -> list[Pixels | ItemError]:
-            return [images.global_view(images.decode(content, self._limits), preprocessing.geometry)]
-
-        [outcome] = await self._embed(views, 1, preprocessing, timings)
+        async with self._hold(1, preprocessing):
+            task = DecodeTask(preprocessing.geometry, len(image.content))
+            [outcome] = await self._embed(image, task, preprocessing, timings)
         if isinstance(outcome, ItemError):
             raise outcome
         return outcome
 
     async def embed_boxes(
-        self, content: bytes, boxes: Sequence[Box], preprocessing: Preprocessing, timings: Timings
+        self, image: EncodedImage, boxes: Sequence[Box], preprocessing: Preprocessing, timings: Timings
     ) -> list[Embedding | ItemError]:
         """Local views of an image, which is decoded once."""
-
-        def views() -> list[Pixels | ItemError]:
-            image = images.decode(content, self._limits)
-            return [_or_error(images.local_view, image, box, preprocessing.geometry) for box in boxes]
-
-        return await self._embed(views, len(boxes), preprocessing, timings)
+        async with self._hold(len(boxes), preprocessing):
+            task = DecodeTask(preprocessing.geometry, len(image.content), boxes=tuple(boxes))
+            return await self._embed(image, task, preprocessing, timings)
 
     async def embed_crops(
-        self, contents: Sequence[bytes], preprocessing: Preprocessing, timings: Timings
+        self, crops: Sequence[EncodedImage], preprocessing: Preprocessing, timings: Timings
     ) -> list[Embedding | ItemError]:
         """Local views that the caller cut out itself."""
 
-        def view(content: bytes) -> Pixels:
-            return images.crop_view(images.decode(content, self._limits), preprocessing.geometry)
+        async def embed(crop: EncodedImage) -> Embedding | ItemError:
+            task = DecodeTask(preprocessing.geometry, len(crop.content), is_crop=True)
+            try:
+                [outcome] = await self._embed(crop, task, preprocessing, timings)
+            except ItemError as error:
+                return error
+            return outcome
 
-        def views() -> list[Pixels | ItemError]:
-            return [_or_error(view, content) for content in contents]
+        async with self._hold(len(crops), preprocessing):
+            return await asyncio.gather(*map(embed, crops))
 
-        return await self._embed(views, len(contents), preprocessing, timings)
+    def _hold(self, num_views: int, preprocessing: Preprocessing) -> AbstractAsyncContextManager[None]:
+        width, height = preprocessing.geometry.global_size()
+        return self._budget.hold(num_views * width * height)
 
     async def _embed(
-        self,
-        views: Callable[[], list[Pixels | ItemError]],
-        num_views: int,
-        preprocessing: Preprocessing,
-        timings: Timings,
+        self, image: EncodedImage, task: DecodeTask, preprocessing: Preprocessing, timings: Timings
     ) -> list[Embedding | ItemError]:
-        width, height = preprocessing.geometry.global_size()
-        async with self._budget.hold(num_views * width * height):
-            loop = asyncio.get_running_loop()
-            decoded, seconds = await loop.run_in_executor(self._decoders, _timed, views)
-            timings.decode += seconds
-            return await asyncio.gather(*(self._embed_view(view, preprocessing, timings) for view in decoded))
+        views, seconds = await self._decoders.decode(task, image.content)
+        self.last_decoded = time.monotonic()
+        metrics.DECODE_SECONDS.observe(seconds)
+        timings.decode += seconds
+        if len(views) == 1:
+            return [await self._embed_view(views[0], preprocessing, timings)]
+        return await asyncio.gather(*(self._embed_view(view, preprocessing, timings) for view in views))
 
     async def _embed_view(
         self, view: Pixels | ItemError, preprocessing: Preprocessing, timings: Timings
@@ -108,15 +116,3 @@ class Pipeline:
         timings.queue += encoded.queue_seconds
         timings.device += encoded.device_seconds
         return encoded.outcome
-
-
-def _or_error(view: Callable[P, Pixels], *args: P.args, **kwargs: P.kwargs) -> Pixels | ItemError:
-    try:
-        return view(*args, **kwargs)
-    except ItemError as error:
-        return error
-
-
-def _timed(views: Callable[[], list[Pixels | ItemError]]) -> tuple[list[Pixels | ItemError], float]:
-    started = time.perf_counter()
-    return views(), time.perf_counter() - started

@@ -2,9 +2,10 @@
 # ruff: noqa: N802 - methods have the names of the RPCs
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
@@ -13,22 +14,23 @@ import grpc
 from clip_labeler.v1 import labeler_pb2 as pb
 from clip_labeler.v1 import labeler_pb2_grpc
 from labeler_service import messages
-from labeler_service.backends import ModelInfo
 from labeler_service.batching import Embedding
 from labeler_service.calibration import BiasStatistics
+from labeler_service.call_context import current_call
 from labeler_service.config import ServerConfig
+from labeler_service.drain import Drain, ShuttingDownError
+from labeler_service.engine import Engine
 from labeler_service.errors import ItemError, RequestError
 from labeler_service.images import Box
 from labeler_service.messages import invalid
-from labeler_service.pipeline import Pipeline, Preprocessing, Timings
+from labeler_service.pipeline import EncodedImage, Preprocessing, Timings
 from labeler_service.scoring import Scoring
-from labeler_service.streams import map_bounded
-from labeler_service.vocabulary import VocabularyStore
+from labeler_service.streams import StoppedError, map_bounded
 
 R = TypeVar("R")
 
-# What a caller over the limit of requests is told to wait: about the time of one batch.
-RETRY_AFTER_SECONDS = 0.5
+# Of thousands of classes and ids as long as paths these stay far below the 4 MiB that gRPC takes by default.
+RESULTS_PER_RESPONSE = 16
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,13 @@ class LabelerServicer(labeler_pb2_grpc.LabelerServiceServicer):
     Errors leave as LabelerError; the interceptor gives them their status.
     """
 
-    def __init__(
-        self, config: ServerConfig, model: ModelInfo, pipeline: Pipeline, vocabularies: VocabularyStore
-    ) -> None:
+    def __init__(self, config: ServerConfig, engine: Engine, drain: Drain) -> None:
         self._config = config
-        self._model = model
-        self._pipeline = pipeline
-        self._vocabularies = vocabularies
-        self._requests_in_flight = 0
+        self._model = engine.model
+        self._pipeline = engine.cached
+        self._vocabularies = engine.vocabularies
+        self._admission = engine.admission
+        self._drain = drain
 
     async def GetServerInfo(self, request: pb.GetServerInfoRequest, context: Any) -> pb.GetServerInfoResponse:
         model = self._model
@@ -80,18 +81,20 @@ class LabelerServicer(labeler_pb2_grpc.LabelerServiceServicer):
         )
 
     async def ScoreImages(self, request: pb.ScoreImagesRequest, context: Any) -> pb.ScoreImagesResponse:
-        with self._admission():
+        with self._admission.enter():
             options = self._parse_options(request)
             self._check_count(request.images, minimum=1)
+            current_call.get().quota.charge(len(request.images))
             results = await asyncio.gather(*(self._score_image(image, options) for image in request.images))
             return pb.ScoreImagesResponse(**self._response(results))
 
     async def EmbedImages(self, request: pb.EmbedImagesRequest, context: Any) -> pb.EmbedImagesResponse:
-        with self._admission():
+        with self._admission.enter():
             preprocessing = self._parse_preprocessing(request.preprocessing)
             self._check_count(request.images, minimum=1)
             if any(image.HasField("embedding") for image in request.images):
                 raise invalid("images", "each needs content, not an embedding")
+            current_call.get().quota.charge(len(request.images))
             results = await asyncio.gather(*(self._embed_image(image, preprocessing) for image in request.images))
             return pb.EmbedImagesResponse(**self._response(results))
 
@@ -104,7 +107,9 @@ class LabelerServicer(labeler_pb2_grpc.LabelerServiceServicer):
         images = self._items(first, requests, lambda request: request.images)
         async with aclosing(self._map(images, lambda image: self._score_image(image, options))) as bunches:
             async for results in bunches:
-                yield pb.ScoreImageStreamResponse(**self._response(results))
+                for start in range(0, len(results), RESULTS_PER_RESPONSE):
+                    few = results[start : start + RESULTS_PER_RESPONSE]
+                    yield pb.ScoreImageStreamResponse(**self._response(few))
 
     async def ScoreCrops(
         self, request_iterator: AsyncIterator[pb.ScoreCropsRequest], context: Any
@@ -148,12 +153,16 @@ class LabelerServicer(labeler_pb2_grpc.LabelerServiceServicer):
         self, image: pb.Image, preprocessing: Preprocessing, to_row: Callable[[Embedding], Embedding]
     ) -> tuple[pb.ImageResult, Timings]:
         timings = Timings()
+        encoded = EncodedImage(image.embedding.data if image.HasField("embedding") else image.content)
         outcome: Embedding | ItemError
         try:
-            outcome = to_row(await self._embed(image, preprocessing, timings))
+            if image.HasField("embedding"):
+                outcome = to_row(messages.parse_embedding(image.embedding, self._model.embedding_size))
+            else:
+                outcome = to_row(await self._pipeline.embed_image(encoded, preprocessing, timings))
         except ItemError as error:
             outcome = error
-        return messages.to_image_result(image, outcome), timings
+        return messages.to_image_result(image.id, encoded.sha256, outcome), timings
 
     async def _score_image(self, image: pb.Image, options: _Options) -> tuple[pb.ImageResult, Timings]:
         return await self._image_result(image, options.preprocessing, options.scoring.score)
@@ -161,49 +170,35 @@ class LabelerServicer(labeler_pb2_grpc.LabelerServiceServicer):
     async def _embed_image(self, image: pb.Image, preprocessing: Preprocessing) -> tuple[pb.ImageResult, Timings]:
         return await self._image_result(image, preprocessing, lambda embedding: embedding)
 
-    async def _embed(self, image: pb.Image, preprocessing: Preprocessing, timings: Timings) -> Embedding:
-        if image.HasField("embedding"):
-            return messages.parse_embedding(image.embedding, self._model.embedding_size)
-        return await self._pipeline.embed_image(image.content, preprocessing, timings)
-
     async def _score_crops(self, item: pb.CropItem, options: _Options) -> tuple[pb.CropItemResult, Timings]:
         timings = Timings()
+        image = EncodedImage(item.boxed_image.content)
+        crops = [EncodedImage(content) for content in item.encoded_crops.contents]
+        digest = sha256(b"".join(crop.sha256 for crop in crops)).digest() if crops else image.sha256
         try:
-            embeddings = await self._embed_crops(item, options.preprocessing, timings)
+            embeddings = await self._embed_crops(item, image, crops, options.preprocessing, timings)
         except ItemError as error:
-            return messages.to_crop_item_result(item, error), timings
+            return messages.to_crop_item_result(item.id, digest, error), timings
         rows = [e if isinstance(e, ItemError) else options.scoring.score(e) for e in embeddings]
-        return messages.to_crop_item_result(item, rows), timings
+        return messages.to_crop_item_result(item.id, digest, rows), timings
 
     async def _embed_crops(
-        self, item: pb.CropItem, preprocessing: Preprocessing, timings: Timings
+        self,
+        item: pb.CropItem,
+        image: EncodedImage,
+        crops: list[EncodedImage],
+        preprocessing: Preprocessing,
+        timings: Timings,
     ) -> list[Embedding | ItemError]:
-        crops = item.encoded_crops.contents
         boxes = [Box(box.x0, box.y0, box.x1, box.y1) for box in item.boxed_image.boxes]
         count, limit = len(crops) or len(boxes), self._config.max_crops_per_item
         if not 1 <= count <= limit:
             raise ItemError("CROP_COUNT", f"item has {count} boxes or crops; between 1 and {limit} are allowed")
         if crops:
             return await self._pipeline.embed_crops(crops, preprocessing, timings)
-        return await self._pipeline.embed_boxes(item.boxed_image.content, boxes, preprocessing, timings)
+        return await self._pipeline.embed_boxes(image, boxes, preprocessing, timings)
 
     # What requests have in common.
-
-    @contextmanager
-    def _admission(self) -> Iterator[None]:
-        """Refuses at once what is over the limit: waiting callers would time out and have their work done in vain."""
-        if self._requests_in_flight >= self._config.max_requests_in_flight:
-            raise RequestError(
-                "OVERLOADED",
-                f"{self._requests_in_flight} requests are in flight: try again later",
-                code=grpc.StatusCode.RESOURCE_EXHAUSTED,
-                retry_after_seconds=RETRY_AFTER_SECONDS,
-            )
-        self._requests_in_flight += 1
-        try:
-            yield
-        finally:
-            self._requests_in_flight -= 1
 
     def _parse_options(self, request: Any) -> _Options:
         if not request.HasField("options"):
@@ -234,20 +229,29 @@ class LabelerServicer(labeler_pb2_grpc.LabelerServiceServicer):
         self, first: Any, rest: AsyncIterator[Any], items_of: Callable[[Any], Sequence[Any]]
     ) -> AsyncIterator[Any]:
         """The items of all messages of a stream."""
+        quota = current_call.get().quota
         self._check_count(items_of(first), minimum=0)
+        await quota.wait(len(items_of(first)))
         for item in items_of(first):
             yield item
         async for request in rest:
             if request.HasField("options"):
                 raise invalid("options", "are allowed in the first message only")
             self._check_count(items_of(request), minimum=0)
+            await quota.wait(len(items_of(request)))
             for item in items_of(request):
                 yield item
 
-    def _map(
+    async def _map(
         self, items: AsyncIterator[Any], work: Callable[[Any], Coroutine[Any, Any, tuple[R, Timings]]]
     ) -> AsyncGenerator[list[tuple[R, Timings]], None]:
-        return map_bounded(items, work, max_in_flight=self._config.max_items_in_flight_per_stream)
+        limit, stop = self._config.max_items_in_flight_per_stream, self._drain.started
+        try:
+            async with aclosing(map_bounded(items, work, max_in_flight=limit, stop=stop)) as bunches:
+                async for results in bunches:
+                    yield results
+        except StoppedError:  # The caller sends the rest elsewhere.
+            raise ShuttingDownError from None
 
     def _response(self, results: Sequence[tuple[Any, Timings]]) -> dict[str, Any]:
         """The fields that all responses have."""

@@ -7,9 +7,10 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,10 +61,10 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> TinyClip:
 class Labeler:
     """A running server. `address` is host:port; `process` its process, whose standard error is in `log`."""
 
-    def __init__(self, flags: list[str], log: Path, port: int) -> None:
+    def __init__(self, flags: list[str], log: Path, port: int, program: Sequence[str]) -> None:
         self.log = log
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "labeler_service", "serve", "--port", str(port), "--stop-with-stdin", *flags],
+            [sys.executable, *program, "serve", "--port", str(port), "--stop-with-stdin", *flags],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log.open("wb"),
@@ -102,12 +103,15 @@ StartLabeler = Callable[..., Labeler]
 
 @pytest.fixture(scope="session")
 def start_labeler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartLabeler]:
-    """start_labeler(*flags, port=0): a process of `python -m labeler_service serve`; all are stopped at the end."""
+    """start_labeler(*flags, port=0): a process of `python -m labeler_service serve`; all are stopped at the end.
+
+    program: another one than `-m labeler_service` that takes the same command line.
+    """
     folder = tmp_path_factory.mktemp("labelers")
     started: list[Labeler] = []
 
-    def start(*flags: str, port: int = 0) -> Labeler:
-        labeler = Labeler(list(flags), folder / f"{len(started)}.log", port)
+    def start(*flags: str, port: int = 0, program: Sequence[str] = ("-m", "labeler_service")) -> Labeler:
+        labeler = Labeler(list(flags), folder / f"{len(started)}.log", port, program)
         started.append(labeler)
         return labeler
 
@@ -121,6 +125,18 @@ def start_labeler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartLab
 def labeler(start_labeler: StartLabeler, tiny_clip: TinyClip) -> Labeler:
     """A server of the tiny CLIP whose rows are bit for bit reproducible. Shared: leave it running."""
     return start_labeler(*tiny_clip.flags, "--reproducible")
+
+
+@pytest.fixture(scope="session")
+def tells_nothing_internal() -> Callable[[Any], None]:
+    """tells_nothing_internal(error): fails when an error that the server sent names its paths, code or secrets."""
+
+    def check(error: Any) -> None:
+        text = f"{error.details()} {error.trailing_metadata()}"
+        for internal in ("Traceback", "labeler_service", ".py", "<class", "_pb2", "token-", str(Path.home()), "/tmp"):
+            assert internal not in text
+
+    return check
 
 
 @pytest.fixture(scope="session")

@@ -38,8 +38,8 @@ class _Source:
     preprocessing: dict[str, Any]
 
 
-def load_model(config: ServerConfig) -> tuple[Any, str]:
-    """The model in float32 on the CPU, in evaluation mode, and the name of its architecture in open_clip.
+def load_model(config: ServerConfig) -> tuple[Any, str, dict[str, Any]]:
+    """The model in float32 on the CPU, in evaluation mode; its architecture's name in open_clip, and its config.
 
     Raises ValueError when there is no such model, or its weights are missing, unreadable or of another architecture.
     """
@@ -58,7 +58,7 @@ def load_model(config: ServerConfig) -> tuple[Any, str]:
     finally:
         logging.disable(logging.NOTSET)
     _load_weights(model, source)
-    return model.float().eval(), source.architecture
+    return model.float().eval(), source.architecture, {**model_config, "quick_gelu": quick_gelu}
 
 
 def weights_sha256(model: nn.Module) -> str:

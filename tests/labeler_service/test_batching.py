@@ -2,15 +2,17 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Coroutine
 from typing import Any
 
 import numpy as np
 import pytest
 
-from labeler_service.backends import IMAGENET_NORMALIZATION, Normalization, OutOfDeviceMemoryError
-from labeler_service.batching import Batcher, BatchLimits, Encoded, PixelBudget
-from labeler_service.errors import DeviceLostError, ItemError
+from labeler_service.backends import IMAGENET_NORMALIZATION, Computed, Normalization, OutOfDeviceMemoryError
+from labeler_service.batching import Batcher, BatchLimits, Encoded
+from labeler_service.call_context import CallContext, current_call
+from labeler_service.errors import DeviceLostError, ItemError, RequestError
 
 POISON, NAN = 13, 14
 
@@ -18,7 +20,8 @@ POISON, NAN = 13, 14
 class Device:
     """Embeds an image as its first pixel; can be held, and fails as real devices do, on demand."""
 
-    def __init__(self, *, max_batch: int = 1000) -> None:
+    def __init__(self, *, max_batch: int = 1000, seconds: float = 0.0) -> None:
+        self.seconds = seconds
         self.batches: list[tuple[int, int, list[int]]] = []
         self.max_batch = max_batch
         self.lost = False
@@ -26,8 +29,12 @@ class Device:
         self.free.set()
         self.info: Any = None
 
+    def submit(self, pixels_BHW3: np.ndarray, normalization: Normalization) -> Computed:
+        return Computed(self.encode_images(pixels_BHW3, normalization))
+
     def encode_images(self, pixels_BHW3: np.ndarray, normalization: Normalization) -> np.ndarray:
         self.free.wait(10)
+        time.sleep(self.seconds)
         values = pixels_BHW3[:, 0, 0, 0]
         self.batches.append((*pixels_BHW3.shape[1:3], values.tolist()))
         if self.lost:
@@ -134,12 +141,21 @@ def test_poison_fails_alone(padded: bool) -> None:
     ]  # fmt: skip
 
 
-def test_batch_that_does_not_fit_is_split() -> None:
-    async def test(batcher: Batcher) -> list[Encoded]:
-        return await asyncio.gather(*encode(batcher, *(image(value) for value in range(1, 8))))
+@pytest.mark.parametrize("padded", [False, True])
+def test_batch_that_does_not_fit_is_split_and_the_size_remembered(padded: bool) -> None:
+    """Padded to the size that did not fit, the halves would fail too; forgotten, every batch would fail first."""
+    device = Device(max_batch=2)
 
-    encoded = run(Device(max_batch=2), test)
-    assert [e.outcome.tolist() for e in encoded] == [[value] for value in range(1, 8)]
+    async def test(batcher: Batcher) -> list[Encoded]:
+        return [
+            *await asyncio.gather(*encode(batcher, *(image(value) for value in range(1, 8)))),
+            *await asyncio.gather(*encode(batcher, *(image(value) for value in range(21, 28)))),
+        ]
+
+    encoded = run(device, test, padded=padded)
+    assert [e.outcome.tolist() for e in encoded] == [[value] for value in (*range(1, 8), *range(21, 28))]
+    later = [values for _, _, values in device.batches if 21 in values or 27 in values]
+    assert all(len(values) <= 2 for values in later)
 
 
 def test_image_that_never_fits_says_so() -> None:
@@ -173,22 +189,67 @@ def test_padded_batches_of_a_shape_have_one_size() -> None:
     assert {len(values) for _, _, values in device.batches} == {4}
 
 
-def test_pixel_budget_is_first_come_first_served() -> None:
-    """A large item would wait for ever while small ones slip past it."""
-    order: list[str] = []
+def test_work_that_cannot_be_done_in_time_is_dropped() -> None:
+    """The device would work for callers that are gone when it is done, and make those behind them late too."""
+    device = Device(seconds=0.2)
 
-    async def hold(budget: PixelBudget, name: str, pixels: int) -> None:
-        async with budget.hold(pixels):
-            order.append(name)
-            await asyncio.sleep(0.01)
+    async def test(batcher: Batcher) -> None:
+        await batcher.encode(image(1), IMAGENET_NORMALIZATION)
+        current_call.set(CallContext(deadline=time.monotonic() + 0.1))
+        with pytest.raises(RequestError) as caught:
+            await batcher.encode(image(2), IMAGENET_NORMALIZATION)
+        assert caught.value.reason == "DEADLINE_TOO_NEAR"
+        current_call.set(CallContext(deadline=time.monotonic() + 10))
+        await batcher.encode(image(3), IMAGENET_NORMALIZATION)
 
-    async def main() -> None:
-        budget = PixelBudget(10)
-        abandoned = asyncio.create_task(hold(budget, "first", 8))
-        tasks = [asyncio.create_task(hold(budget, n, p)) for n, p in (("large", 50), ("small", 1), ("small", 1))]
-        await asyncio.gather(abandoned, *tasks)
-        async with budget.hold(10):
-            order.append("all is free again")
+    run(device, test)
+    assert [values for _, _, values in device.batches] == [[1], [3]]
 
-    asyncio.run(asyncio.wait_for(main(), 10))
-    assert order == ["first", "large", "small", "small", "all is free again"]
+
+class Overlapping(Device):
+    """A device that computes after `submit` has returned; `events` tells in which order it was asked for what."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[str] = []
+
+    def submit(self, pixels_BHW3: np.ndarray, normalization: Normalization) -> Any:
+        first = int(pixels_BHW3[0, 0, 0, 0])
+        self.events.append(f"submit {first}")
+        device = self
+
+        class Pending:
+            def result(self) -> np.ndarray:
+                device.events.append(f"result {first}")
+                return device.encode_images(pixels_BHW3, normalization)
+
+        return Pending()
+
+
+def test_the_next_batch_is_given_before_the_last_one_is_asked_for() -> None:
+    """The device would stand idle while the next batch is copied to it."""
+    device = Overlapping()
+
+    async def test(batcher: Batcher) -> None:
+        encoded = await asyncio.gather(*encode(batcher, *(image(value) for value in (1, 2, 3))))
+        assert [e.outcome.tolist() for e in encoded] == [[1], [2], [3]]
+
+    run(device, test, max_size=1)
+    assert device.events == ["submit 1", "submit 2", "result 1", "submit 3", "result 2", "result 3"]
+
+
+def test_a_lone_batch_is_asked_for_at_once() -> None:
+    """It would wait for a next one that never comes."""
+    device = Overlapping()
+    run(device, lambda batcher: asyncio.gather(*encode(batcher, image(1))))
+    assert device.events == ["submit 1", "result 1"]
+
+
+def test_poison_fails_alone_on_an_overlapping_device() -> None:
+    async def test(batcher: Batcher) -> list[Encoded]:
+        return await asyncio.gather(*encode(batcher, *(image(value) for value in (1, POISON, 3, 4))))
+
+    outcomes = [encoded.outcome for encoded in run(Overlapping(), test, max_size=2)]
+    assert [o.reason if isinstance(o, ItemError) else o.tolist() for o in outcomes] == [
+        [1], "ENCODING_FAILED", [3], [4]
+    ]  # fmt: skip

@@ -11,9 +11,12 @@ import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch._dynamo.utils import counters
 
+from labeler_service.backends import OutOfDeviceMemoryError, torch_backend
 from labeler_service.backends.torch_backend import TorchBackend
 from labeler_service.config import ServerConfig
+from labeler_service.errors import DeviceLostError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning"),
@@ -189,3 +192,45 @@ def test_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
 def test_mistakes_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TorchBackend(ServerConfig(**{"device": "cpu", **settings}))
+
+
+def test_half_precision_equals_autocast(family: str, tmp_path: Path) -> None:
+    """Weights are cast once instead of in every batch: to the same bits, and only where autocast would cast them."""
+    model = Model(family, tmp_path)
+    torch.save(model.clip.state_dict(), tmp_path / "w.pt")
+    backend = model.load(tmp_path / "w.pt", dtype="bfloat16")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = reference(model.clip, pixels())
+    assert np.array_equal(embed(backend, pixels()), expected)
+    assert np.abs(expected - reference(model.clip, pixels())).max() > 1e-4, "it is another precision"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), OutOfDeviceMemoryError),
+        (RuntimeError("CUDA error: out of memory"), OutOfDeviceMemoryError),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), OutOfDeviceMemoryError),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), DeviceLostError),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), RuntimeError),
+    ],
+)
+def test_device_errors_are_told_apart(error: RuntimeError, expected: type[Exception]) -> None:
+    """A batch that does not fit is split; a broken device ends the process. There is no device here to break."""
+    with pytest.raises(expected), torch_backend._translated_errors():
+        raise error
+
+
+@pytest.mark.slow
+def test_compiled_equals_eager(family: str, tmp_path: Path) -> None:
+    """A compiled tower must serve every batch of a size without compiling anew: it takes a minute each time."""
+    model = Model(family, tmp_path)
+    torch.save(model.clip.state_dict(), tmp_path / "w.pt")
+    eager, compiled = model.load(tmp_path / "w.pt"), model.load(tmp_path / "w.pt", compile=True)
+    for height, width in [(64, 64), (64, 96)]:
+        embed(compiled, pixels(height, width))
+        before = counters["stats"]["unique_graphs"]
+        for batch in (1, 3, 8):
+            images = pixels(height, width, batch)
+            np.testing.assert_allclose(embed(compiled, images), embed(eager, images), atol=1e-5)
+        assert counters["stats"]["unique_graphs"] == before

@@ -1,0 +1,89 @@
+"""What the machine can do without a server: the encoder alone, the decoder alone, and one image at a time."""
+
+import io
+import itertools
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from labeler_service.backends import Backend
+
+# Larger is not faster: with the demo model on a CPU core 2.0 ms an image from 16 on (labeler_service/batching.py).
+BATCH = 32
+
+Pixels = NDArray[np.uint8]
+Shape = tuple[int, int]  # height, width
+
+
+def rate(step: Callable[[], int], seconds: float) -> float:
+    """Items per second of a step that says how many it did."""
+    step()  # warm
+    done, start = 0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < seconds:
+        done += step()
+    return done / spent
+
+
+def decode(content: bytes, shape: Shape) -> Pixels:
+    """The paper's global view: resized without regard to its aspect."""
+    return _resize(_open(content), shape)
+
+
+def _open(content: bytes) -> PillowImage.Image:
+    return PillowImage.open(io.BytesIO(content)).convert("RGB")
+
+
+def _resize(image: PillowImage.Image, shape: Shape, box: tuple[float, float, float, float] | None = None) -> Pixels:
+    height, width = shape
+    return np.array(image.resize((width, height), PillowImage.Resampling.BILINEAR, box=box))
+
+
+def encoder(backend: Backend, shapes: Counter[Shape], seconds: float) -> float:
+    """Views per second (R) of decoded pixels in full batches, for views of these shapes and frequencies."""
+    share = seconds / len(shapes)
+    spent = sum(number / _encoder(backend, shape, share) for shape, number in shapes.items())
+    return shapes.total() / spent
+
+
+def _encoder(backend: Backend, shape: Shape, seconds: float) -> float:
+    pixels = np.random.default_rng(0).integers(0, 256, (BATCH, *shape, 3), dtype=np.uint8)
+    return rate(lambda: len(backend.encode_images(pixels, backend.info.normalization)), seconds)
+
+
+def decoder(contents: Sequence[bytes], shape: Shape, seconds: float) -> float:
+    """Images per second (D) with all cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return rate(lambda: len(list(pool.map(lambda content: decode(content, shape), contents))), seconds)
+
+
+def one_at_a_time(backend: Backend, contents: Sequence[bytes], shape: Shape, seconds: float) -> float:
+    """Images per second, decoded and encoded one by one, as the paper's released code does."""
+    source = itertools.cycle(contents)
+    return rate(lambda: len(encode_one(backend, next(source), shape)), seconds)
+
+
+def encode_one(backend: Backend, content: bytes, shape: Shape) -> NDArray[np.float32]:
+    return backend.encode_images(decode(content, shape)[None], backend.info.normalization)
+
+
+def crops_one_at_a_time(
+    backend: Backend, items: Sequence[tuple[bytes, NDArray[np.int64], Sequence[Shape]]], seconds: float
+) -> float:
+    """Crops per second: each image is decoded once, each of its boxes encoded by itself, at its own shape."""
+    source = itertools.cycle(items)
+
+    def step() -> int:
+        content, boxes, shapes = next(source)
+        image = _open(content)
+        for (x0, y0, x1, y1), shape in zip(boxes, shapes, strict=True):
+            view = _resize(image, shape, (x0, y0, x1, y1))
+            backend.encode_images(view[None], backend.info.normalization)
+        return len(boxes)
+
+    return rate(step, seconds)

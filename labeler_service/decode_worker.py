@@ -1,0 +1,134 @@
+"""The process that decodes: encoded images come in through a socket, views go back. Knows neither gRPC nor torch.
+
+decode_pool.py runs it as `python -m labeler_service.decode_worker FD` and survives whatever hostile bytes do to it.
+
+Both speak in frames. To the worker, a length and a pickle: first WorkerSettings, then for each task a DecodeTask,
+followed by the image's bytes. Back come READY, and for each task one frame per view: kind, height, width and length,
+then the view's pixels or "REASON message". FAILED stands for all views of a task. The pool unpickles nothing: the
+worker may have fallen to an attacker.
+"""
+
+import pickle
+import resource
+import signal
+import socket
+import struct
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from labeler_service import decoding, images
+from labeler_service.decoding import DecodedImage, ImageError, ImageLimits
+from labeler_service.images import Box, Pixels, ViewGeometry
+
+LENGTH = struct.Struct("!I")
+READY = b"R"
+# Kind, height, width, bytes that follow.
+VIEW_HEADER = struct.Struct("!BHHI")
+VIEW, VIEW_ERROR, FAILED = range(3)
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What one worker may use: bytes of memory, all told, and seconds of CPU per image or view."""
+
+    limits: ImageLimits
+    memory_bytes: int
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class DecodeTask:
+    """The views that are wanted of one image: of its boxes, of the image as a crop, or of the whole image."""
+
+    geometry: ViewGeometry
+    num_bytes: int
+    boxes: tuple[Box, ...] = ()
+    is_crop: bool = False
+
+    @property
+    def num_views(self) -> int:
+        return len(self.boxes) or 1
+
+
+def serve(connection: socket.socket) -> None:
+    """Decodes task after task until the other side is gone."""
+    settings: WorkerSettings = _receive_pickle(connection)
+    _restrict(settings)
+    connection.sendall(READY)
+    while True:
+        task: DecodeTask = _receive_pickle(connection)
+        content = _receive(connection, task.num_bytes)
+        for kind, view in _outcomes(task, content, settings):
+            height, width = view.shape[:2] if kind == VIEW else (0, 0)
+            connection.sendall(VIEW_HEADER.pack(kind, height, width, view.nbytes))
+            connection.sendall(view)
+
+
+def _restrict(settings: WorkerSettings) -> None:
+    # Data: unlike the address space it leaves out libraries, whose size differs by machine.
+    resource.setrlimit(resource.RLIMIT_DATA, (settings.memory_bytes, settings.memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    warnings.simplefilter("ignore")  # Pillow warns of odd files; callers choose how many of them there are.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # Sent to the whole group; the server still has calls to finish.
+
+
+def _outcomes(task: DecodeTask, content: bytes, settings: WorkerSettings) -> Iterator[tuple[int, Any]]:
+    """Kind and pixels or message of each view."""
+    try:
+        _limit_cpu(settings)
+        image = decoding.decode(content, settings.limits)
+    except ImageError as error:
+        yield FAILED, _message(error)
+        return
+    for number in range(task.num_views):
+        try:
+            _limit_cpu(settings)
+            yield VIEW, _view(image, task, number)
+        except ImageError as error:
+            yield VIEW_ERROR, _message(error)
+
+
+def _limit_cpu(settings: WorkerSettings) -> None:
+    """From now on. The kernel ends the process, also when no Python code runs or the server is gone."""
+    signal.setitimer(signal.ITIMER_PROF, settings.cpu_seconds)
+
+
+def _view(image: DecodedImage, task: DecodeTask, number: int) -> Pixels:
+    try:
+        if task.boxes:
+            return images.local_view(image, task.boxes[number], task.geometry)
+        if task.is_crop:
+            return images.crop_view(image, task.geometry)
+        return images.global_view(image, task.geometry)
+    except MemoryError:
+        raise ImageError("IMAGE_TOO_LARGE", "view takes more memory than is allowed") from None
+
+
+def _message(error: ImageError) -> memoryview:
+    return memoryview(f"{error.reason} {error.message}".encode())
+
+
+def _receive_pickle(connection: socket.socket) -> Any:
+    return pickle.loads(_receive(connection, LENGTH.unpack(_receive(connection, LENGTH.size))[0]))
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    content = connection.recv(size, socket.MSG_WAITALL)
+    if len(content) < size:  # The server has ended, in whatever way.
+        sys.exit()
+    return content
+
+
+def main() -> None:
+    Image.preinit()  # Loads the other decoders now and not within a task.
+    serve(socket.socket(fileno=int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""How long the device takes for its batches, and whether one should have ended by now. Read by the queue, health and,
+from a thread of its own, by the watchdog."""
+
+import itertools
+import time
+from dataclasses import dataclass
+
+# A batch is overdue after this, and this many times what it may take. A machine whose other work slows the device
+# threefold is no fault; a hung device is noticed within two seconds where batches take a tenth of one.
+OVERDUE_SECONDS = 1.0
+OVERDUE_FACTOR = 4.0
+# The first batch of a shape chooses and compiles kernels.
+FIRST_BATCH_SECONDS = 60.0
+
+
+@dataclass
+class _Experience:
+    """Seconds that batches of one shape took."""
+
+    fastest: float = float("inf")
+    slowest: float = 0.0
+    slowest_view: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunningBatch:
+    number: int
+    shape: object
+    num_views: int
+    started: float
+
+
+class Progress:
+    """Times are of time.monotonic(), in seconds."""
+
+    def __init__(self) -> None:
+        self.last_completed = time.monotonic()
+        self._limits: dict[int, float] = {}  # by number of the running batch: when it is overdue
+        self._numbers = itertools.count()
+        self._experience: dict[object, _Experience] = {}
+
+    def start(self, shape: object, num_views: int) -> RunningBatch:
+        """A batch of `shape` begins."""
+        batch = RunningBatch(next(self._numbers), shape, num_views, time.monotonic())
+        self._limits[batch.number] = batch.started + self._patience(shape, num_views)
+        return batch
+
+    def end(self, batch: RunningBatch, *, completed: bool) -> float:
+        """It ends, after the seconds that are returned; one that did not complete says nothing about speed."""
+        del self._limits[batch.number]
+        now = time.monotonic()
+        # Of two batches in flight the device works on the earlier one first.
+        seconds = now - max(batch.started, self.last_completed)
+        if completed:
+            self._learn(batch, seconds)
+            self.last_completed = now
+        return seconds
+
+    def _patience(self, shape: object, num_views: int) -> float:
+        if shape not in self._experience:
+            return FIRST_BATCH_SECONDS
+        known = self._experience[shape]
+        return OVERDUE_SECONDS + OVERDUE_FACTOR * max(known.slowest, num_views * known.slowest_view)
+
+    def _learn(self, batch: RunningBatch, seconds: float) -> None:
+        known = self._experience.setdefault(batch.shape, _Experience())
+        known.fastest = min(known.fastest, seconds)
+        known.slowest = max(known.slowest, seconds)
+        known.slowest_view = max(known.slowest_view, seconds / batch.num_views)
+
+    def fastest(self, shape: object) -> float:
+        """Seconds of the fastest batch of that shape; 0 before there was one."""
+        return self._experience[shape].fastest if shape in self._experience else 0.0
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._limits)
+
+    @property
+    def overdue(self) -> float:
+        """Seconds by which a running batch is late; 0 while none is."""
+        now = time.monotonic()
+        return max((now - limit for limit in list(self._limits.values()) if now > limit), default=0.0)

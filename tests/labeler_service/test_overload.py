@@ -1,0 +1,123 @@
+"""Promises under load, on a real server whose device can be held: exact bounds, fair shares, no work for the gone."""
+
+import asyncio
+import statistics
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from labeler_service import metrics
+
+ImageBytes = Callable[..., bytes]
+Serve = Callable[..., int]
+
+
+def dropped() -> float:
+    return sum(s.value for family in metrics.DROPPED.collect() for s in family.samples if s.name.endswith("_total"))
+
+
+async def codes(*calls: Any) -> Counter[grpc.StatusCode]:
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    return Counter(o.code() if isinstance(o, grpc.aio.AioRpcError) else grpc.StatusCode.OK for o in outcomes)
+
+
+def test_exactly_those_over_the_bound_are_refused(fake_device: Any, serve: Serve, image_bytes: ImageBytes) -> None:
+    """A bound that is off by some is no bound: memory and waiting time follow from it."""
+    fake_device.free.set()
+
+    async def test(client: Any) -> None:
+        await client.until_serving()
+        fake_device.free.clear()
+        outcomes = asyncio.create_task(codes(*(client.embed(image_bytes(seed)) for seed in range(10))))
+        await asyncio.sleep(1.0)
+        fake_device.free.set()
+        assert await outcomes == {grpc.StatusCode.OK: 8, grpc.StatusCode.RESOURCE_EXHAUSTED: 2}
+
+    serve(test, max_requests_in_flight=8)
+
+
+def test_nothing_is_done_for_callers_that_are_gone(fake_device: Any, serve: Serve, image_bytes: ImageBytes) -> None:
+    """After an overload the device would work on for minutes, for nobody, and be late for everybody else."""
+    fake_device.free.set()
+    before = dropped()
+
+    async def test(client: Any) -> None:
+        await client.until_serving()
+        fake_device.free.clear()
+        running = asyncio.create_task(client.embed(image_bytes(0)))
+        await asyncio.sleep(0.5)
+        alive = [asyncio.create_task(client.embed(image_bytes(seed))) for seed in range(1, 26)]
+        late = [client.embed(image_bytes(seed), timeout=1.5) for seed in range(26, 51)]
+        gone = [asyncio.create_task(client.embed(image_bytes(seed))) for seed in range(51, 101)]
+        outcomes = asyncio.create_task(codes(*late))
+        await asyncio.sleep(1.0)
+        for call in gone:
+            call.cancel()
+        assert await outcomes == {grpc.StatusCode.DEADLINE_EXCEEDED: 25}
+        fake_device.free.set()
+        assert await codes(running, *alive) == {grpc.StatusCode.OK: 26}
+        await asyncio.sleep(0.2)
+        assert len(fake_device.seen) == 1 + 1 + 25, "the canary, the first one, and those whose callers are there"
+
+    serve(test, max_requests_in_flight=200)
+    assert dropped() - before == 75
+
+
+def test_one_caller_cannot_starve_another(
+    fake_device: Any, serve: Serve, image_bytes: ImageBytes, tmp_path: Path
+) -> None:
+    """A bulk job that sends ten times its share would make every other team's labeler unusable."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text("bulk bulk-token-of-24-letters\ninteractive interactive-token-of-30-letters\n")
+    fake_device.free.set()
+    fake_device.seconds = 0.02
+    content = image_bytes(0)
+
+    async def test(client: Any) -> None:
+        await client.until_serving()
+        metadata = [("authorization", "Bearer bulk-token-of-24-letters")]
+        stop = asyncio.Event()
+
+        async def bulk() -> None:
+            while not stop.is_set():
+                if grpc.StatusCode.OK not in await codes(client.embed(content, metadata=metadata)):
+                    await asyncio.sleep(0.05)  # the least that a refusal asks for
+
+        flood = [asyncio.create_task(bulk()) for _ in range(40)]
+        await asyncio.sleep(1.0)
+        waits = []
+        for _ in range(20):
+            before = fake_device.batches
+            await client.embed(content, metadata=[("authorization", "Bearer interactive-token-of-30-letters")])
+            waits.append(fake_device.batches - before)
+        stop.set()
+        await asyncio.gather(*flood)
+        assert statistics.median(waits) <= 5, f"batches that passed while one image was served: {waits}"
+
+    serve(test, max_requests_in_flight=16, max_batch_size=1, token_file=tokens)
+
+
+@pytest.mark.parametrize("timeout", [0.001, 0.2])
+def test_deadlines_are_kept_while_the_device_is_busy(
+    timeout: float, fake_device: Any, serve: Serve, image_bytes: ImageBytes
+) -> None:
+    """Callers would hang with the device, and the queue would stay full of their work."""
+    fake_device.free.set()
+
+    async def test(client: Any) -> None:
+        await client.until_serving()
+        fake_device.free.clear()
+        running = asyncio.create_task(client.embed(image_bytes(0)))
+        await asyncio.sleep(0.3)
+        outcomes = await codes(*(client.embed(image_bytes(1), timeout=timeout) for _ in range(50)))
+        assert outcomes == {grpc.StatusCode.DEADLINE_EXCEEDED: 50}
+        fake_device.free.set()
+        await running
+        await asyncio.sleep(0.5)
+        assert metrics.QUEUED_VIEWS.collect()[0].samples[0].value == 0
+
+    serve(test, max_requests_in_flight=100)
