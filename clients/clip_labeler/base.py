@@ -105,9 +105,7 @@ class BaseClient(ABC, Generic[ChannelT, GateT]):
         """A semaphore of MAX_REQUESTS_IN_FLIGHT."""
 
     def _channel_options(self) -> list[tuple[str, int | str]]:
-        # gRPC's health checks carry the token in TLS alone
-        health_checks: bool = self.credentials.uses_tls or self.credentials.bearer() is None
-        return [*CHANNEL_OPTIONS, *self._parsed_target.options(health_checks=health_checks)]
+        return [*CHANNEL_OPTIONS, *self._parsed_target.options()]
 
     @property
     def _connection(self) -> Connection[ChannelT, GateT]:

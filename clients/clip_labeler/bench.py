@@ -7,7 +7,7 @@ Each row of the table is the mean time that an image spends there; together they
     decode   the image's own decoding and resizing
     queue    the image's own waiting for a batch and for the device
     device   the image's own share of the batch that it was part of
-    others   the rest: the other images of its batch and of its request
+    others   the rest: waiting for a free decoder, and for the other images of its batch and of its request
 """
 
 import itertools

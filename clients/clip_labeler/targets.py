@@ -61,13 +61,17 @@ class Target:
         family = socket.AF_INET6 if scheme == "ipv6" else socket.AF_INET
         return f"{scheme}:{','.join(_resolve(host, port, family) for host, port in self.hosts)}"
 
-    def options(self, *, health_checks: bool) -> list[tuple[str, str]]:
-        """Channel options: round robin over the replicas, of these only the healthy ones."""
+    def options(self) -> list[tuple[str, str]]:
+        """Channel options: round robin over the replicas, of these only the healthy ones.
+
+        gRPC checks their health by itself, in plain text without a token, which a labeler does not ask for there.
+        """
         if not self.has_replicas:
             return []
-        config: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
-        if health_checks:
-            config["healthCheckConfig"] = {"serviceName": HEALTH_SERVICE}
+        config = {
+            "loadBalancingConfig": [{"round_robin": {}}],
+            "healthCheckConfig": {"serviceName": HEALTH_SERVICE},
+        }
         options = [("grpc.service_config", json.dumps(config))]
         if len(self.hosts) > 1:  # the name that the certificate of each must hold: gRPC would take the whole list
             options.append(("grpc.default_authority", self.hosts[0][0]))
