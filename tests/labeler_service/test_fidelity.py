@@ -13,7 +13,8 @@ from clip_labeler.v1.labeler_pb2_grpc import LabelerServiceStub
 from labeler_service import images
 from labeler_service.backends.torch_backend import TorchBackend
 from labeler_service.config import ServerConfig
-from labeler_service.images import ImageLimits, Profile, ViewGeometry
+from labeler_service.decoding import ImageLimits, decode
+from labeler_service.images import Profile, ViewGeometry
 from labeler_service.scoring import Output, Scoring
 from labeler_service.vocabulary import VocabularySpec, VocabularyStore
 
@@ -53,7 +54,7 @@ def score_in_process(config: ServerConfig, contents: list[bytes]) -> np.ndarray:
     geometry = ViewGeometry(Profile.PAPER, info.native_resolution, info.multiple, info.stride, info.preprocessing)
     rows = []
     for content in contents:
-        view = images.global_view(images.decode(content, ImageLimits(2**25, 2**25)), geometry)
+        view = images.global_view(decode(content, ImageLimits(2**25, 2**25, 2**25)), geometry)
         rows.append(scoring.score(backend.encode_images(np.stack([view]), info.normalization)[0]))
     return np.stack(rows)
 
