@@ -54,8 +54,8 @@ class ServerConfig:
     """auto, cpu, cuda or cuda:N."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of the towers. auto: float16, in which CLIP was released, on CUDA and float32 on the CPU."""
-    # By CPU time onnxruntime is faster, but least where a server spends it: in batches of 1, 8 and 32 it is 3.3, 1.7 and
-    # 1.5 times with the demo model, 1.2, 1.1 and 1.3 times with RN50 at 224, 1.3, 1.0 and 1.0 with ViT-B-32 (+-0.1;
+    # By CPU time onnxruntime is faster, but least where a server spends it: 3.3, 1.7 and 1.5 times in batches of 1, 8
+    # and 32 with the demo model, 1.2, 1.1 and 1.3 times with RN50 at 224, 1.3, 1.0 and 1.0 times with ViT-B-32 (+-0.1;
     # python -m benchmarks.backends, 2 busy cores, 2026-11). Too little for an export at the first start.
     backend: Literal["torch", "onnxruntime", "tensorrt"] = "torch"
     """What runs the model; onnxruntime and tensorrt export it at its first start."""
