@@ -186,6 +186,10 @@ class Batcher:
             if not job.future.done():
                 job.future.set_result(Encoded(outcome, waited, seconds / len(jobs)))
 
+    def capacity(self, height: int, width: int) -> int:
+        """Views of that shape that make a full batch."""
+        return self._limits.capacity(height, width)
+
     def _capacity(self, shape: Shape) -> int:
         capacity = self._limits.capacity(shape.height, shape.width)
         return min(capacity, self._fitting.get(shape, capacity))

@@ -65,6 +65,8 @@ class ServerConfig:
     """Compile the image tower for each shape of view, with torch on CUDA: slow to start, then faster."""
     cuda_graphs: bool = False
     """Compile, and replay a shape's kernels as one CUDA graph; pays where batches are small."""
+    warm_up_view_size: int = 0
+    """Run a batch of each shape that views of this size can have before saying SERVING; 0: of none. For GPUs."""
     reproducible: bool = False
     """Make each row bit for bit independent of its batch, by padding all batches of a shape to one size."""
 
@@ -158,8 +160,9 @@ class ServerConfig:
             raise ValueError("--cache-bytes must be 0 or more, --cache-disk-bytes 67108864 (64 MiB) or more")
         if self.cache_dir is not None and self.cache_bytes == 0:
             raise ValueError("--cache-dir needs a --cache-bytes above 0")
-        if self.grace < 0 or self.decode_workers < 0:
-            raise ValueError("--grace and --decode-workers must not be negative")
+        for name in ("grace", "decode_workers", "warm_up_view_size"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"--{name.replace('_', '-')} must not be negative")
         if self.decode_memory_bytes < MIN_DECODE_MEMORY_BYTES:
             raise ValueError(f"--decode-memory-bytes must be at least {MIN_DECODE_MEMORY_BYTES}")
         positive = ("batch_pixels", "queue_pixels", "decode_seconds", "hang_seconds")

@@ -12,12 +12,13 @@ from labeler_service import logs
 from labeler_service.config import ServerConfig
 from labeler_service.decoding import check_pillow
 from labeler_service.drain import Drain
-from labeler_service.engine import running_engine
+from labeler_service.engine import Engine, running_engine
 from labeler_service.grpc_server import add_services, bind, create_server
 from labeler_service.health import Monitor, Readiness
 from labeler_service.operations import operations
 from labeler_service.servicer import LabelerServicer
 from labeler_service.tokens import TokenFile
+from labeler_service.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ async def _serve(config: ServerConfig) -> int:
             await server.start()
             monitor = Monitor(engine, readiness, hang_seconds=config.hang_seconds)
             try:
-                await _until(stop, _watch(monitor, f"serving {config.model_name} at {address}"))
+                await _until(stop, _watch(config, engine, monitor, f"serving {config.model_name} at {address}"))
             finally:
                 # Health first, so that load balancers send nothing new while calls in flight end.
                 await readiness.set(serving=False)
@@ -66,7 +67,9 @@ async def _serve(config: ServerConfig) -> int:
     return DEVICE_LOST if engine.batcher.lost.is_set() else 0
 
 
-async def _watch(monitor: Monitor, announcement: str) -> None:
+async def _watch(config: ServerConfig, engine: Engine, monitor: Monitor, announcement: str) -> None:
+    if config.warm_up_view_size:
+        await warm_up(engine, config.warm_up_view_size)
     await monitor.start()
     print(announcement, flush=True)
     await monitor.watch()

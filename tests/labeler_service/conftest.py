@@ -148,6 +148,7 @@ class FakeDevice:
         self.failure: type[BaseException] | None = None
         self.batches = 0
         self.seconds = 0.0  # a batch
+        self.shapes: set[tuple[int, int]] = set()
         self.seen: set[bytes] = set()  # distinct views, the canary's among them
 
     def submit(self, pixels_BHW3: np.ndarray, normalization: Normalization) -> Computed:
@@ -155,6 +156,7 @@ class FakeDevice:
 
     def encode_images(self, pixels_BHW3: np.ndarray, normalization: Normalization) -> np.ndarray:
         self.batches += 1
+        self.shapes.add((pixels_BHW3.shape[1], pixels_BHW3.shape[2]))
         self.seen.update(view_HW3.tobytes() for view_HW3 in pixels_BHW3)
         assert self.free.wait(50)
         time.sleep(self.seconds)

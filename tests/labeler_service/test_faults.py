@@ -26,6 +26,17 @@ def test_serving_only_after_an_image_went_through(fake_device: Any, serve: Serve
     assert serve(test) == 0
 
 
+def test_serving_only_after_all_shapes_ran(fake_device: Any, serve: Serve) -> None:
+    """The first callers would wait for kernels to be compiled, shape after shape."""
+    fake_device.free.set()
+
+    async def test(client: Any) -> None:
+        await client.until_serving()
+        assert fake_device.shapes >= {(96, 32), (96, 64), (96, 96), (64, 96), (32, 96)}
+
+    serve(test, warm_up_view_size=96, max_batch_size=2)
+
+
 def test_work_past_its_deadline_is_dropped(fake_device: Any, serve: Serve, image_bytes: ImageBytes) -> None:
     """Work for callers that are gone would make an overload permanent."""
     fake_device.free.set()
