@@ -38,7 +38,7 @@ def call_status(error: Any) -> status_pb2.Status:
 
 @pytest.fixture(scope="module")
 def small_server(start_labeler: Any, tiny_clip: Any) -> Any:
-    return start_labeler(*tiny_clip.flags, "--max-requests-in-flight", "2")
+    return start_labeler(*tiny_clip.flags, "--max-requests-in-flight", "2", "--cache-bytes", "0")
 
 
 def test_batched_scores_equal_one_by_one_without_padding(
