@@ -94,7 +94,7 @@ def decode(content: bytes, limits: ImageLimits) -> DecodedImage:
     is_jpeg = content.startswith(_JPEG_START)
     max_pixels = limits.max_pixels if is_jpeg else min(limits.max_pixels, limits.max_non_jpeg_pixels)
     # Pillow raises above twice this number, before it makes a decoder, and only warns above it.
-    Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
+    others, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, (max_pixels + 1) // 2
     try:
         return _decode(content, JPEG if is_jpeg else OTHER_FORMATS)
     except ImageError:
@@ -112,6 +112,8 @@ def decode(content: bytes, limits: ImageLimits) -> DecodedImage:
         if "truncated" in str(error).lower():
             raise ImageError("IMAGE_TRUNCATED", "image is truncated") from error
         raise ImageError("IMAGE_CORRUPT", "image cannot be decoded") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = others
 
 
 def _decode(content: bytes, formats: tuple[str, ...]) -> DecodedImage:

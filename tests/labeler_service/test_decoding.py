@@ -173,3 +173,12 @@ def test_progressive_jpeg_over_the_memory_is_refused(monkeypatch: pytest.MonkeyP
     assert decode(small, LIMITS).pixels.size == (400, 300)
     with pytest.raises(ImageError, match="800 x 600 pixels are too many for a progressive JPEG"):
         decode(encode(gradient(800, 600), "JPEG", progressive=True, subsampling="4:4:4"), LIMITS)
+
+
+def test_pillows_own_limit_is_left_as_it_was() -> None:
+    """It is one for the whole process: other users of Pillow would be refused their images."""
+    before = Image.MAX_IMAGE_PIXELS
+    decode(JPEG, LIMITS)
+    with pytest.raises(ImageError):
+        decode(b"", LIMITS)
+    assert before == Image.MAX_IMAGE_PIXELS
