@@ -31,6 +31,7 @@ class Limits:
     max_classes: int
     max_text_bytes: int
     max_view_size: int
+    max_non_jpeg_pixels: int
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ class BentLabeler(pb_grpc.LabelerServiceServicer):
             max_classes=100,
             max_text_bytes=100,
             max_view_size=640,
+            max_non_jpeg_pixels=4096 * 4096,
         )
 
     @property

@@ -119,7 +119,7 @@ def test_embeddings_of_other_bytes_are_refused(bent_labeler: Any) -> None:
 )
 def test_requests_are_cut_to_what_the_labeler_takes(sizes: list[int], max_items: int, max_bytes: int) -> None:
     """One request too large would end the run; one image that is too large alone still goes alone."""
-    limits = Limits(max_items, max_bytes, 1, 1, 1, 1, 1, 1, 1, 1)
+    limits = Limits(max_items, max_bytes, 1, 1, 1, 1, 1, 1, 1, 1, 1)
     images = [Image(str(index), bytes(size)) for index, size in enumerate(sizes)]
     batches = list(calls.batches(images, limits))
     assert [image for batch in batches for image in batch] == images

@@ -16,7 +16,7 @@ VOCABULARY = Vocabulary("id", ("cat", "dog"), (), None, 1.0, WEIGHTS)
 
 
 def server_info(*, window: int = 32, items: int = 64, request_bytes: int = 8 * 2**20) -> ServerInfo:
-    limits = Limits(items, request_bytes, 2**23, 2**24, 64, 8, window, 1000, 256, 1024)
+    limits = Limits(items, request_bytes, 2**23, 2**24, 64, 8, window, 1000, 256, 1024, 2**24)
     return ServerInfo("1", "demo", WEIGHTS, "float32", "cpu", "torch", 8, 96, 1.0, True, limits)
 
 

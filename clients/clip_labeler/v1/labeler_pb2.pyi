@@ -122,6 +122,7 @@ class Limits(_message.Message):
     MAX_CLASSES_FIELD_NUMBER: _builtins.int
     MAX_TEXT_BYTES_FIELD_NUMBER: _builtins.int
     MAX_VIEW_SIZE_FIELD_NUMBER: _builtins.int
+    MAX_NON_JPEG_PIXELS_FIELD_NUMBER: _builtins.int
     max_items_per_request: _builtins.int
     """Images per unary request or stream message."""
     max_request_bytes: _builtins.int
@@ -129,7 +130,7 @@ class Limits(_message.Message):
     max_image_bytes: _builtins.int
     """Encoded bytes per image."""
     max_image_pixels: _builtins.int
-    """Pixels (width x height) per image."""
+    """Pixels (width x height) per image; large JPEGs are decoded at a reduced size."""
     max_crops_per_item: _builtins.int
     """Boxes or crops per item of ScoreCrops."""
     max_requests_in_flight: _builtins.int
@@ -142,6 +143,8 @@ class Limits(_message.Message):
     """UTF-8 bytes per class name and per template."""
     max_view_size: _builtins.int
     """Largest Preprocessing.view_size, in pixels."""
+    max_non_jpeg_pixels: _builtins.int
+    """Pixels per image of any format but JPEG."""
     def __init__(
         self,
         *,
@@ -155,10 +158,11 @@ class Limits(_message.Message):
         max_classes: _builtins.int = ...,
         max_text_bytes: _builtins.int = ...,
         max_view_size: _builtins.int = ...,
+        max_non_jpeg_pixels: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_classes", b"max_classes", "max_crops_per_item", b"max_crops_per_item", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_items_in_flight_per_stream", b"max_items_in_flight_per_stream", "max_items_per_request", b"max_items_per_request", "max_request_bytes", b"max_request_bytes", "max_requests_in_flight", b"max_requests_in_flight", "max_text_bytes", b"max_text_bytes", "max_view_size", b"max_view_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_classes", b"max_classes", "max_crops_per_item", b"max_crops_per_item", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_items_in_flight_per_stream", b"max_items_in_flight_per_stream", "max_items_per_request", b"max_items_per_request", "max_non_jpeg_pixels", b"max_non_jpeg_pixels", "max_request_bytes", b"max_request_bytes", "max_requests_in_flight", b"max_requests_in_flight", "max_text_bytes", b"max_text_bytes", "max_view_size", b"max_view_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -480,7 +484,10 @@ class ImageResult(_message.Message):
 
     @_builtins.property
     def error(self) -> _status_pb2.Status:
-        """INVALID_ARGUMENT (truncated, no image, over the byte or pixel limit); INTERNAL; UNAVAILABLE (try again)."""
+        """INVALID_ARGUMENT (truncated, no image, over the byte or pixel limit, too much memory or time to decode);
+        RESOURCE_EXHAUSTED (the view does not fit the device); INTERNAL (decoder or model failed on it); UNAVAILABLE (try
+        again).
+        """
 
     def __init__(
         self,
