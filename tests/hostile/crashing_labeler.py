@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import labeler_service.__main__
-from labeler_service import decode_pool, decode_worker, server
+from labeler_service import decode_pool, decode_worker, engine
 
 WORKER = Path(__file__).parents[1] / "labeler_service" / "crashing_worker.py"
 
@@ -41,7 +41,7 @@ class ThreadDecoders:
 if __name__ == "__main__":
     isolation = sys.argv.pop(1)
     if isolation == "isolated":
-        server.DecodePool = functools.partial(decode_pool.DecodePool, program=(str(WORKER),))
+        engine.DecodePool = functools.partial(decode_pool.DecodePool, program=(str(WORKER),))
     else:
-        server.DecodePool = ThreadDecoders
+        engine.DecodePool = ThreadDecoders
     labeler_service.__main__.main()

@@ -156,7 +156,8 @@ def task(content: bytes) -> DecodeTask:
 
 def cost(pool: DecodePool, content: bytes) -> tuple[str, int, float]:
     """Verdict, bytes at the worker's peak and CPU seconds of decoding one image. Shared libraries are left out."""
-    [worker] = (child for child in psutil.Process().children() if "decode_worker" in " ".join(child.cmdline()))
+    children = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    [worker] = (child for child in children if "decode_worker" in " ".join(child.cmdline()))
     Path(f"/proc/{worker.pid}/clear_refs").write_text("5")  # The peak starts anew: proc(5).
     before = sum(worker.cpu_times()[:2])
     try:

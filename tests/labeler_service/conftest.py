@@ -116,7 +116,7 @@ def observed(start_labeler: Any, tiny_clip: Any) -> Iterator[ObservedLabeler]:
     collector.start()
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")  # milliseconds between exports
-        flags = ["--metrics-port", "0", "--log-format", "json", "--otlp-endpoint", endpoint]
+        flags = ["--cache-bytes", "0", "--metrics-port", "0", "--log-format", "json", "--otlp-endpoint", endpoint]
         labeler = start_labeler(*tiny_clip.flags, *flags)
     with grpc.insecure_channel(labeler.address) as channel:
         yield ObservedLabeler(labeler, LabelerServiceStub(channel), receiver)

@@ -18,7 +18,7 @@ from labeler_service.cache import ResultCache
 from labeler_service.cached_pipeline import CachedPipeline
 from labeler_service.call_context import CallContext, current_call
 from labeler_service.images import ModelPreprocessing, Profile, ViewGeometry
-from labeler_service.pipeline import Preprocessing, Timings
+from labeler_service.pipeline import EncodedImage, Preprocessing, Timings
 
 PAPER = pb.Preprocessing(profile=pb.Preprocessing.PROFILE_PAPER)
 
@@ -156,6 +156,7 @@ INFO = ModelInfo(
     normalization=IMAGENET_NORMALIZATION,
     preprocessing=ModelPreprocessing(32),
 )
+IMAGE = EncodedImage(b"image")
 HOW = Preprocessing(ViewGeometry(Profile.PAPER, 32, 1, 32, INFO.preprocessing), INFO.normalization)
 
 
@@ -188,7 +189,7 @@ def test_what_a_key_holds_of_the_model(change: dict[str, str], is_hit: bool) -> 
     async def test() -> None:
         cache, pipeline = ResultCache(2**20), CountingPipeline()
         for info in (INFO, replace(INFO, **change)):
-            await CachedPipeline(pipeline, cache, info).embed_image(b"image", HOW, Timings())
+            await CachedPipeline(pipeline, cache, info).embed_image(IMAGE, HOW, Timings())
         assert pipeline.count == (1 if is_hit else 2)
 
     asyncio.run(test())
@@ -202,7 +203,7 @@ def test_callers_share_nothing() -> None:
         cached = CachedPipeline(pipeline, ResultCache(2**20), INFO)
         for caller in ("a", "b", "a"):
             current_call.set(CallContext(caller=caller))
-            await cached.embed_image(b"image", HOW, Timings())
+            await cached.embed_image(IMAGE, HOW, Timings())
         assert pipeline.count == 2
 
     asyncio.run(test())

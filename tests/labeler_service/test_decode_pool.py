@@ -198,7 +198,8 @@ def test_no_worker_outlives_the_server() -> None:
 
 
 def worker_pids(server: int) -> list[int]:
-    return [child.pid for child in psutil.Process(server).children() if any("worker" in a for a in child.cmdline())]
+    children = [child for child in psutil.Process(server).children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child.pid for child in children if any("worker" in argument for argument in child.cmdline())]
 
 
 def test_a_worker_that_does_not_come_up_is_said() -> None:
