@@ -5,7 +5,6 @@ its own: NOT_SERVING means that only a restart helps.
 """
 
 import asyncio
-import faulthandler
 import io
 import logging
 import time
@@ -21,6 +20,7 @@ from labeler_service.errors import DeviceLostError, LabelerError
 from labeler_service.images import Profile, ViewGeometry
 from labeler_service.metrics import SERVING
 from labeler_service.pipeline import EncodedImage, Pipeline, Preprocessing, Timings
+from labeler_service.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ CANARY_SHARE = 20
 # What a canary may take beyond a multiple of what it took at start, before the server is called unready.
 CANARY_SLACK_SECONDS = 1.0
 CANARY_FACTOR = 4
-# An event loop that has not come round for so long will not answer anybody: the process ends, with all its stacks.
-LOOP_STUCK_SECONDS = 60
+# A tick that comes so late shows that the whole process was frozen: what seems overdue is not the device's fault.
+FROZEN_SECONDS = 5.0
 
 
 class Readiness:
@@ -101,6 +101,7 @@ class Monitor:
         self._readiness = readiness
         self._hang_seconds = hang_seconds
         self._canary_seconds = 0.0
+        self._awake_since = time.monotonic()
 
     async def start(self) -> None:
         """Returns when the server can be called ready. Raises ValueError when the first canary fails."""
@@ -110,18 +111,23 @@ class Monitor:
 
     async def watch(self) -> None:
         """Until it is cancelled or the device is lost."""
+        watchdog = Watchdog()
         try:
             while not self._batcher.lost.is_set():
                 await self._readiness.set(serving=await self._makes_progress())
-                faulthandler.dump_traceback_later(LOOP_STUCK_SECONDS, exit=True)
+                watchdog.beat()
+                slept_from = time.monotonic()
                 await asyncio.sleep(TICK_SECONDS)
+                if time.monotonic() - slept_from > FROZEN_SECONDS:
+                    self._awake_since = time.monotonic()
         finally:
-            faulthandler.cancel_dump_traceback_later()
+            watchdog.stop()
 
     async def _makes_progress(self) -> bool:
         progress = self._batcher.progress
-        if progress.overdue > self._hang_seconds:
-            logger.critical("a batch is overdue by %.0f s: the device is given up", progress.overdue)
+        overdue = min(progress.overdue, time.monotonic() - self._awake_since)
+        if overdue > self._hang_seconds:
+            logger.critical("a batch is overdue by %.0f s: the device is given up", overdue)
             self._batcher.lose()
         if progress.overdue or self._batcher.lost.is_set():
             return False

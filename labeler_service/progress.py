@@ -5,11 +5,14 @@ import itertools
 import time
 from dataclasses import dataclass
 
+from labeler_service.queueing import Shape
+
 # A batch is overdue after this, and this many times what it may take. A machine whose other work slows the device
 # threefold is no fault; a hung device is noticed within two seconds where batches take a tenth of one.
 OVERDUE_SECONDS = 1.0
 OVERDUE_FACTOR = 4.0
-# The first batch of a shape chooses and compiles kernels.
+# The first batch of a shape chooses and compiles kernels. On a CPU a batch of large views takes longer still, which
+# batches of other shapes foretell.
 FIRST_BATCH_SECONDS = 60.0
 
 
@@ -25,7 +28,7 @@ class _Experience:
 @dataclass(frozen=True)
 class RunningBatch:
     number: int
-    shape: object
+    shape: Shape
     num_views: int
     started: float
 
@@ -37,9 +40,10 @@ class Progress:
         self.last_completed = time.monotonic()
         self._limits: dict[int, float] = {}  # by number of the running batch: when it is overdue
         self._numbers = itertools.count()
-        self._experience: dict[object, _Experience] = {}
+        self._experience: dict[Shape, _Experience] = {}
+        self._slowest_pixel = 0.0  # seconds, of any shape
 
-    def start(self, shape: object, num_views: int) -> RunningBatch:
+    def start(self, shape: Shape, num_views: int) -> RunningBatch:
         """A batch of `shape` begins."""
         batch = RunningBatch(next(self._numbers), shape, num_views, time.monotonic())
         self._limits[batch.number] = batch.started + self._patience(shape, num_views)
@@ -56,9 +60,9 @@ class Progress:
             self.last_completed = now
         return seconds
 
-    def _patience(self, shape: object, num_views: int) -> float:
+    def _patience(self, shape: Shape, num_views: int) -> float:
         if shape not in self._experience:
-            return FIRST_BATCH_SECONDS
+            return max(FIRST_BATCH_SECONDS, OVERDUE_FACTOR * num_views * shape.pixels * self._slowest_pixel)
         known = self._experience[shape]
         return OVERDUE_SECONDS + OVERDUE_FACTOR * max(known.slowest, num_views * known.slowest_view)
 
@@ -67,8 +71,9 @@ class Progress:
         known.fastest = min(known.fastest, seconds)
         known.slowest = max(known.slowest, seconds)
         known.slowest_view = max(known.slowest_view, seconds / batch.num_views)
+        self._slowest_pixel = max(self._slowest_pixel, seconds / (batch.num_views * batch.shape.pixels))
 
-    def fastest(self, shape: object) -> float:
+    def fastest(self, shape: Shape) -> float:
         """Seconds of the fastest batch of that shape; 0 before there was one."""
         return self._experience[shape].fastest if shape in self._experience else 0.0
 
