@@ -28,7 +28,7 @@ def serve(config: Annotated[ServerConfig, Parameter(name="*")] = ServerConfig())
     """
     # Read when torch is imported. OpenMP's threads spin while they wait, which takes the cores from decoders and
     # callers: with the demo model on two cores the median of a lone image was 9.4 ms over in-process, and is 3.6 ms
-    # (python -m benchmarks.labeler_latency, with and without the variable).
+    # (benchmarks.labeler_latency, with and without the variable for both).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Imported here because torch takes seconds: --help and a misspelt flag answer at once.
     from labeler_service.server import run
