@@ -95,6 +95,9 @@ class CallRecorder(AroundCall):
             observer.started(record)
         try:
             yield
+            # gRPC may show a caller that has gone as one that has no more to send: the method ends as if nothing were.
+            if _is_late(record.call):
+                record.code = grpc.StatusCode.DEADLINE_EXCEEDED
         except BaseException as error:
             record.code = _code(error, record.call, context)
             record.reason = error.reason if isinstance(error, LabelerError) else ""
@@ -134,6 +137,9 @@ def _code(error: BaseException, call: CallContext, context: Any) -> grpc.StatusC
     if isinstance(error, grpc.aio.AbortError):
         return _STATUS_CODES[context.code()]
     if isinstance(error, asyncio.CancelledError | GeneratorExit):  # The caller has gone.
-        late = call.deadline is not None and time.monotonic() >= call.deadline
-        return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+        return grpc.StatusCode.DEADLINE_EXCEEDED if _is_late(call) else grpc.StatusCode.CANCELLED
     return grpc.StatusCode.INTERNAL
+
+
+def _is_late(call: CallContext) -> bool:
+    return call.deadline is not None and time.monotonic() >= call.deadline
