@@ -13,7 +13,7 @@ import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
@@ -24,13 +24,13 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from opentelemetry.proto.trace.v1 import trace_pb2
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.free_encoder import FreeEncoder
 from clip_labeler.v1 import labeler_pb2 as pb
 from clip_labeler.v1.labeler_pb2_grpc import LabelerServiceStub
 from labeler_service import engine, server
-from labeler_service.backends import IMAGENET_NORMALIZATION, Computed, ModelInfo, Normalization
+from labeler_service.backends import Computed, Normalization
 from labeler_service.config import ServerConfig
 from labeler_service.errors import DeviceLostError
-from labeler_service.images import ModelPreprocessing
 
 
 @pytest.fixture(scope="session")
@@ -125,22 +125,9 @@ def observed(start_labeler: Any, tiny_clip: Any) -> Iterator[ObservedLabeler]:
 
 
 class FakeDevice:
-    """Gives constant embeddings while `free` is set; `broken` and `lost` make it fail."""
+    """Gives constant embeddings while `free` is set; `failure` and `lost` make it fail."""
 
-    info = ModelInfo(
-        weights_sha256="0" * 64,
-        backend="fake",
-        dtype="float32",
-        device="cpu",
-        embedding_size=4,
-        native_resolution=32,
-        temperature=0.01,
-        stride=32,
-        multiple=1,
-        variable_size=True,
-        normalization=IMAGENET_NORMALIZATION,
-        preprocessing=ModelPreprocessing(32),
-    )
+    info = replace(FreeEncoder().info, embedding_size=4)
 
     def __init__(self) -> None:
         self.free = threading.Event()

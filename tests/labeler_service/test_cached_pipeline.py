@@ -11,13 +11,13 @@ import grpc
 import numpy as np
 import pytest
 
+from benchmarks.free_encoder import FreeEncoder
 from clip_labeler.v1 import labeler_pb2 as pb
 from clip_labeler.v1.labeler_pb2_grpc import LabelerServiceStub
-from labeler_service.backends import IMAGENET_NORMALIZATION, ModelInfo
 from labeler_service.cache import ResultCache
 from labeler_service.cached_pipeline import CachedPipeline
 from labeler_service.call_context import CallContext, current_call
-from labeler_service.images import ModelPreprocessing, Profile, ViewGeometry
+from labeler_service.images import Profile, ViewGeometry
 from labeler_service.pipeline import EncodedImage, Preprocessing, Timings
 
 PAPER = pb.Preprocessing(profile=pb.Preprocessing.PROFILE_PAPER)
@@ -142,20 +142,7 @@ def test_off_by_flag(start_labeler: Any, tiny_clip: Any, score_options: Any, ima
     assert [server.embed(image_bytes(0))[1] for _ in range(2)] == [True, True]
 
 
-INFO = ModelInfo(
-    weights_sha256="0" * 64,
-    backend="torch",
-    dtype="float32",
-    device="cuda:0",
-    embedding_size=4,
-    native_resolution=32,
-    temperature=0.01,
-    stride=32,
-    multiple=1,
-    variable_size=True,
-    normalization=IMAGENET_NORMALIZATION,
-    preprocessing=ModelPreprocessing(32),
-)
+INFO = replace(FreeEncoder().info, device="cuda:0")
 IMAGE = EncodedImage(b"image")
 HOW = Preprocessing(ViewGeometry(Profile.PAPER, 32, 1, 32, INFO.preprocessing), INFO.normalization)
 
