@@ -111,15 +111,15 @@ class Monitor:
 
     async def watch(self) -> None:
         """Until it is cancelled or the device is lost."""
-        watchdog = Watchdog()
+        watchdog = Watchdog(asyncio.get_running_loop())
         try:
             while not self._batcher.lost.is_set():
                 await self._readiness.set(serving=await self._makes_progress())
-                watchdog.beat()
                 slept_from = time.monotonic()
                 await asyncio.sleep(TICK_SECONDS)
                 if time.monotonic() - slept_from > FROZEN_SECONDS:
                     self._awake_since = time.monotonic()
+            await self._readiness.set_alive(False)
         finally:
             watchdog.stop()
 

@@ -2,6 +2,7 @@
 metrics, log and traces can be read, and one whose device fails on demand."""
 
 import asyncio
+import contextlib
 import json
 import os
 import queue
@@ -172,6 +173,14 @@ class FakeDeviceClient:
     async def until_serving(self, serving: bool = True) -> None:
         while await self.is_serving() is not serving:
             await asyncio.sleep(0.02)
+
+    async def watch(self, service: str) -> list[int]:
+        """All that is said of a service until the server ends."""
+        said = []
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            async for reply in self._health.Watch(health_pb2.HealthCheckRequest(service=service)):
+                said.append(reply.status)
+        return said
 
     async def embed(self, content: bytes, **options: Any) -> pb.ImageResult:
         preprocessing = pb.Preprocessing(profile=pb.Preprocessing.PROFILE_PAPER)

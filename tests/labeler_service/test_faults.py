@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2
 
 from clip_labeler.v1 import labeler_pb2 as pb
 
@@ -112,11 +113,13 @@ def test_device_that_hangs_for_good_is_given_up(fake_device: Any, serve: Serve, 
 
     async def test(client: Any) -> None:
         await client.until_serving()
+        liveness = asyncio.create_task(client.watch("liveness"))
         fake_device.free.clear()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await client.embed(image_bytes(0))
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
         assert await client.serving == 1
+        assert await liveness == [health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING]
 
     assert serve(test, hang_seconds=0.5) == 1
 

@@ -1,20 +1,23 @@
-"""The watchdog, in a process of its own: it ends a stuck one, and leaves one alone that beats or was frozen."""
+"""The watchdog, in a process of its own: it ends a stuck one, and leaves one alone that goes on or was frozen."""
 
 import signal
 import subprocess
 import sys
 import time
 
-BEATING = """
-import time
+GOING = """
+import asyncio, time
 from labeler_service.watchdog import Watchdog
-watchdog = Watchdog(stuck_seconds=3)
-for _ in range(30):
-    watchdog.beat()
-    time.sleep(0.2)
+
+async def main():
+    watchdog = Watchdog(asyncio.get_running_loop(), stuck_seconds=3)
+    await asyncio.sleep(6)
+    watchdog.stop()
+
+asyncio.run(main())
 print("went on")
 """
-STUCK = BEATING.replace("watchdog.beat()", "").replace("range(30)", "range(300)")
+STUCK = GOING.replace("await asyncio.sleep(6)", "time.sleep(60)")
 
 
 def start(program: str) -> subprocess.Popen[str]:
@@ -32,7 +35,7 @@ def test_a_stuck_process_ends_and_says_where() -> None:
 
 def test_a_frozen_process_goes_on() -> None:
     """A machine that was asleep, or a container that was paused, would lose its work as it wakes up."""
-    process = start(BEATING)
+    process = start(GOING)
     time.sleep(2)
     process.send_signal(signal.SIGSTOP)
     time.sleep(5)
