@@ -70,8 +70,15 @@ def _assemble(
             lambda texts: batcher.run_on_device(lambda: backend.encode_texts(texts)),
             model_temperature=backend.info.temperature,
         ),
-        admission=Admission(budget, config.max_requests_in_flight, config.max_queue_seconds, config.batch_pixels),
+        admission=Admission(
+            budget, config.max_requests_in_flight, config.max_queue_seconds, _batch_pixels(config, backend)
+        ),
     )
+
+
+def _batch_pixels(config: ServerConfig, backend: Backend) -> int:
+    """Of a full batch of views of the model's own size."""
+    return min(config.batch_pixels, config.max_batch_size * backend.info.native_resolution**2)
 
 
 def _start_decoders(config: ServerConfig) -> DecodePool:
