@@ -174,6 +174,18 @@ class FakeDeviceClient:
         while await self.is_serving() is not serving:
             await asyncio.sleep(0.02)
 
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            await asyncio.sleep(0.02)
+
+    async def hold_device(self, device: FakeDevice, content: bytes) -> asyncio.Task[pb.ImageResult]:
+        """The device works on this image, or on a canary that came before it, until it is set free."""
+        device.free.clear()
+        batches = device.batches
+        running = asyncio.create_task(self.embed(content))
+        await self.until(lambda: device.batches > batches)
+        return running
+
     async def watch(self, service: str) -> list[int]:
         """All that is said of a service until the server ends."""
         said = []

@@ -44,10 +44,7 @@ def test_work_past_its_deadline_is_dropped(fake_device: Any, serve: Serve, image
 
     async def test(client: Any) -> None:
         await client.until_serving()
-        fake_device.free.clear()
-        running = asyncio.create_task(client.embed(image_bytes(0)))
-        while fake_device.batches < 2:
-            await asyncio.sleep(0.02)
+        running = await client.hold_device(fake_device, image_bytes(0))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await client.embed(image_bytes(1), timeout=0.5)
         assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED

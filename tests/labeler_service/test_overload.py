@@ -20,6 +20,10 @@ def dropped() -> float:
     return sum(s.value for family in metrics.DROPPED.collect() for s in family.samples if s.name.endswith("_total"))
 
 
+def queued() -> float:
+    return metrics.QUEUED_VIEWS.collect()[0].samples[0].value
+
+
 async def codes(*calls: Any) -> Counter[grpc.StatusCode]:
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     return Counter(o.code() if isinstance(o, grpc.aio.AioRpcError) else grpc.StatusCode.OK for o in outcomes)
@@ -32,10 +36,10 @@ def test_exactly_those_over_the_bound_are_refused(fake_device: Any, serve: Serve
     async def test(client: Any) -> None:
         await client.until_serving()
         fake_device.free.clear()
-        outcomes = asyncio.create_task(codes(*(client.embed(image_bytes(seed)) for seed in range(10))))
-        await asyncio.sleep(1.0)
+        calls = [asyncio.create_task(client.embed(image_bytes(seed))) for seed in range(10)]
+        await client.until(lambda: sum(call.done() for call in calls) == 2)
         fake_device.free.set()
-        assert await outcomes == {grpc.StatusCode.OK: 8, grpc.StatusCode.RESOURCE_EXHAUSTED: 2}
+        assert await codes(*calls) == {grpc.StatusCode.OK: 8, grpc.StatusCode.RESOURCE_EXHAUSTED: 2}
 
     serve(test, max_requests_in_flight=8)
 
@@ -43,21 +47,19 @@ def test_exactly_those_over_the_bound_are_refused(fake_device: Any, serve: Serve
 def test_nothing_is_done_for_callers_that_are_gone(fake_device: Any, serve: Serve, image_bytes: ImageBytes) -> None:
     """After an overload the device would work on for minutes, for nobody, and be late for everybody else."""
     fake_device.free.set()
+    images = [image_bytes(seed) for seed in range(101)]
     before = dropped()
 
     async def test(client: Any) -> None:
         await client.until_serving()
-        fake_device.free.clear()
-        running = asyncio.create_task(client.embed(image_bytes(0)))
-        await asyncio.sleep(0.5)
-        alive = [asyncio.create_task(client.embed(image_bytes(seed))) for seed in range(1, 26)]
-        late = [client.embed(image_bytes(seed), timeout=1.5) for seed in range(26, 51)]
-        gone = [asyncio.create_task(client.embed(image_bytes(seed))) for seed in range(51, 101)]
-        outcomes = asyncio.create_task(codes(*late))
-        await asyncio.sleep(1.0)
+        running = await client.hold_device(fake_device, images[0])
+        alive = [asyncio.create_task(client.embed(content)) for content in images[1:26]]
+        late = asyncio.create_task(codes(*(client.embed(content, timeout=4.0) for content in images[26:51])))
+        gone = [asyncio.create_task(client.embed(content)) for content in images[51:101]]
+        await client.until(lambda: queued() >= 100)
         for call in gone:
             call.cancel()
-        assert await outcomes == {grpc.StatusCode.DEADLINE_EXCEEDED: 25}
+        assert await late == {grpc.StatusCode.DEADLINE_EXCEEDED: 25}
         fake_device.free.set()
         assert await codes(running, *alive) == {grpc.StatusCode.OK: 26}
         await asyncio.sleep(0.2)
@@ -110,14 +112,12 @@ def test_deadlines_are_kept_while_the_device_is_busy(
 
     async def test(client: Any) -> None:
         await client.until_serving()
-        fake_device.free.clear()
-        running = asyncio.create_task(client.embed(image_bytes(0)))
-        await asyncio.sleep(0.3)
+        running = await client.hold_device(fake_device, image_bytes(0))
         outcomes = await codes(*(client.embed(image_bytes(1), timeout=timeout) for _ in range(50)))
         assert outcomes == {grpc.StatusCode.DEADLINE_EXCEEDED: 50}
         fake_device.free.set()
         await running
         await asyncio.sleep(0.5)
-        assert metrics.QUEUED_VIEWS.collect()[0].samples[0].value == 0
+        assert queued() == 0
 
     serve(test, max_requests_in_flight=100)
