@@ -30,6 +30,8 @@ from labeler_service.backends import Backend
 LOADS = (0.5, 1.0, 2.0)
 # Enough to fill batches, fewer than the server's limit of requests in flight.
 CAPACITY_REQUESTS = 32
+# What the server tells a caller to wait at the least that it refused; it may let in fewer of a slow model's.
+REFUSED_SECONDS = 0.05
 # A connection has 128 requests in flight at most (the server's limit), and overload needs more.
 CONNECTIONS = 16
 EXPECTED = ("OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
@@ -89,7 +91,7 @@ async def _measure(
         )
         requests = [pb.ScoreImagesRequest(options=options, images=[pb.Image(content=photo)]) for photo in photos]
 
-        async def score(outcomes: Outcomes) -> None:
+        async def score(outcomes: Outcomes) -> str:
             start = time.perf_counter()
             try:
                 await random.choice(stubs).ScoreImages(random.choice(requests), timeout=deadline)
@@ -97,6 +99,7 @@ async def _measure(
             except grpc.aio.AioRpcError as error:
                 code = error.code().name
             outcomes.add(code, time.perf_counter() - start)
+            return code
 
         def in_process() -> None:
             shape = (target.view_size, target.view_size)
@@ -156,7 +159,8 @@ async def _capacity(score: Any, seconds: float) -> float:
 
     async def one_after_another() -> None:
         while True:
-            await score(outcomes)
+            if await score(outcomes) != "OK":
+                await asyncio.sleep(REFUSED_SECONDS)
 
     running = [asyncio.create_task(one_after_another()) for _ in range(CAPACITY_REQUESTS)]
     await asyncio.sleep(seconds)
@@ -167,7 +171,7 @@ async def _capacity(score: Any, seconds: float) -> float:
     return answered / seconds
 
 
-async def _arrivals(request: Callable[[], Coroutine[Any, Any, None]], rate: float, seconds: float) -> set[Any]:
+async def _arrivals(request: Callable[[], Coroutine[Any, Any, Any]], rate: float, seconds: float) -> set[Any]:
     """Starts requests at random times, `rate` a second on average; those that were started, as tasks."""
     started = set()
     due = start = time.perf_counter()

@@ -5,6 +5,7 @@ Streams wait instead: the server stops reading from them, and flow control slows
 """
 
 import asyncio
+import math
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
@@ -17,8 +18,8 @@ from labeler_service.errors import RequestError
 
 # What a refused caller is told to wait at the least, and at most.
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.05, 5.0
-# Time over which the rate of work is measured, and the weight of the newest measurement.
-RATE_SECONDS, RATE_WEIGHT = 0.25, 0.3
+# The rate of work is known after this time of work, and forgets what is much longer ago than that: several batches.
+MIN_RATE_SECONDS, RATE_MEMORY_SECONDS = 0.25, 5.0
 
 
 class PixelBudget:
@@ -93,8 +94,8 @@ class PixelBudget:
 class Admission:
     """Lets unary requests in. Each caller's share of `max_requests` is one part for each caller that has any in flight.
 
-    A caller whose work in flight takes longer than `max_queue_seconds` is refused too, but never with less than
-    `min_pixels` in flight: a batch must be able to fill.
+    A caller whose work in flight takes longer than `max_queue_seconds`, or than the time until the request is due, is
+    refused too, but never with less than `min_pixels` in flight: a batch must be able to fill.
     """
 
     def __init__(self, budget: PixelBudget, max_requests: int, max_queue_seconds: float, min_pixels: int) -> None:
@@ -107,13 +108,17 @@ class Admission:
     @contextmanager
     def enter(self) -> Iterator[None]:
         """Around one request. Raises RequestError (RESOURCE_EXHAUSTED, with the time after which to try again)."""
-        caller = current_call.get().caller
+        call = current_call.get()
+        caller = call.caller
         others = sum(name != caller for name in self._requests)
         wait = self._budget.seconds_ahead(caller)
         if self._requests[caller] >= max(1, self._max_requests // (others + 1)):
             raise _overloaded(f"{self._requests[caller]} of your requests are in flight", wait / 2)
-        if wait > self._max_queue_seconds and self._budget.asked(caller) >= self._min_pixels:
-            raise _overloaded(f"your work in flight takes {wait:.1f} s more", wait - self._max_queue_seconds)
+        patience = self._max_queue_seconds
+        if call.deadline is not None:
+            patience = min(patience, call.deadline - time.monotonic())
+        if wait > patience and self._budget.asked(caller) >= self._min_pixels:
+            raise _overloaded(f"your work in flight takes {wait:.1f} s more", wait - patience)
         self._requests[caller] += 1
         try:
             yield
@@ -133,23 +138,26 @@ def _overloaded(reason: str, wait: float) -> RequestError:
 
 
 class _Rate:
-    """Pixels a second while there is work."""
+    """Pixels a second while there is work, of late."""
 
     def __init__(self) -> None:
-        self.value: float | None = None
+        self._pixels = self._seconds = 0.0
         self._since = 0.0
-        self._pixels = 0
+
+    @property
+    def value(self) -> float | None:
+        """None while too little was done to tell."""
+        return self._pixels / self._seconds if self._seconds >= MIN_RATE_SECONDS else None
 
     def start(self, *, idle: bool) -> None:
         """Work arrives; `idle`: after there was none."""
         if idle:
-            self._since, self._pixels = time.monotonic(), 0
+            self._since = time.monotonic()
 
     def add(self, pixels: int) -> None:
-        """Work is done."""
-        self._pixels += pixels
-        seconds = time.monotonic() - self._since
-        if seconds >= RATE_SECONDS:
-            newest = self._pixels / seconds
-            self.value = newest if self.value is None else self.value + RATE_WEIGHT * (newest - self.value)
-            self._since, self._pixels = time.monotonic(), 0
+        """Work is done. That of a batch comes all at once, after a time with none: both are kept, not each moment's."""
+        now = time.monotonic()
+        seconds, self._since = now - self._since, now
+        kept = math.exp(-seconds / RATE_MEMORY_SECONDS)
+        self._seconds = kept * self._seconds + seconds
+        self._pixels = kept * self._pixels + pixels

@@ -88,8 +88,8 @@ class _Batch:
 class Batcher:
     """Runs the backend. A free device takes what is waiting at once; what arrives meanwhile makes the next batch.
 
-    FairQueue decides what is next. Work whose caller has gone, or whose deadline is nearer than any batch of its shape
-    ever took, is dropped before the device sees it. `lost` is set when the device failed for good.
+    FairQueue decides what is next. Work whose caller has gone, or whose deadline is nearer than the least that its
+    batch will take, is dropped before the device sees it. `lost` is set when the device failed for good.
     """
 
     def __init__(self, backend: Backend, limits: BatchLimits) -> None:
@@ -199,8 +199,11 @@ class Batcher:
         if job.future.done():
             metrics.DROPPED.labels("cancelled").inc()
             return True
-        if job.deadline is None or job.deadline - time.monotonic() >= self.progress.fastest(job.shape):
+        num_views = min(self._capacity(job.shape), self._queue.num_waiting[job.shape])
+        least = self.progress.least_seconds(job.shape, num_views)
+        if job.deadline is None or job.deadline - time.monotonic() >= least:
             return False
+        self.progress.doubt(job.shape)
         metrics.DROPPED.labels("deadline").inc()
         message = "the deadline is nearer than the device can be"
         _fail(job, RequestError("DEADLINE_TOO_NEAR", message, code=grpc.StatusCode.DEADLINE_EXCEEDED))

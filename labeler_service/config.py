@@ -72,8 +72,8 @@ class ServerConfig:
     """Make each row bit for bit independent of its batch, by padding all batches of a shape to one size."""
 
     # Batches and queue.
-    batch_pixels: int = 32 * 640 * 640
-    """Pixels per batch."""
+    batch_pixels: int = 0
+    """Pixels per batch; 0: those of 32 views of 640 pixels on a GPU, of 8 of 224 pixels on a CPU."""
     max_batch_size: int = 64
     """Images per batch."""
     queue_pixels: int = 128 * 640 * 640
@@ -161,12 +161,12 @@ class ServerConfig:
             raise ValueError("--cache-bytes must be 0 or more, --cache-disk-bytes 67108864 (64 MiB) or more")
         if self.cache_dir is not None and self.cache_bytes == 0:
             raise ValueError("--cache-dir needs a --cache-bytes above 0")
-        for name in ("grace", "decode_workers", "warm_up_view_size"):
+        for name in ("grace", "batch_pixels", "decode_workers", "warm_up_view_size"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name.replace('_', '-')} must not be negative")
         if self.decode_memory_bytes < MIN_DECODE_MEMORY_BYTES:
             raise ValueError(f"--decode-memory-bytes must be at least {MIN_DECODE_MEMORY_BYTES}")
-        positive = ("batch_pixels", "queue_pixels", "decode_seconds", "hang_seconds")
+        positive = ("queue_pixels", "decode_seconds", "hang_seconds")
         for name in (*positive, *(name for name in vars(self) if name.startswith("max_"))):
             if getattr(self, name) <= 0:
                 raise ValueError(f"--{name.replace('_', '-')} must be positive, got {getattr(self, name)}")

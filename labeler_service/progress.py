@@ -3,7 +3,7 @@ from a thread of its own, by the watchdog."""
 
 import itertools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from labeler_service.queueing import Shape
 
@@ -14,13 +14,15 @@ OVERDUE_FACTOR = 4.0
 # The first batch of a shape chooses and compiles kernels. On a CPU a batch of large views takes longer still, which
 # batches of other shapes foretell.
 FIRST_BATCH_SECONDS = 60.0
+# What a batch takes at the least is forgotten at this rate: by batches, and by each view that was dropped for it.
+FORGET_BY_BATCH, FORGET_BY_DROP = 1.05, 0.9
 
 
 @dataclass
 class _Experience:
-    """Seconds that batches of one shape took."""
+    """Seconds that batches of one shape took; `fastest` by size, in powers of two."""
 
-    fastest: float = float("inf")
+    fastest: dict[int, float] = field(default_factory=dict)
     slowest: float = 0.0
     slowest_view: float = 0.0
 
@@ -67,15 +69,23 @@ class Progress:
         return OVERDUE_SECONDS + OVERDUE_FACTOR * max(known.slowest, num_views * known.slowest_view)
 
     def _learn(self, batch: RunningBatch, seconds: float) -> None:
+        if batch.shape in self._experience:  # The first one chose kernels.
+            fastest, size = self._experience[batch.shape].fastest, batch.num_views.bit_length()
+            fastest[size] = min(seconds, FORGET_BY_BATCH * fastest.get(size, seconds))
         known = self._experience.setdefault(batch.shape, _Experience())
-        known.fastest = min(known.fastest, seconds)
         known.slowest = max(known.slowest, seconds)
         known.slowest_view = max(known.slowest_view, seconds / batch.num_views)
         self._slowest_pixel = max(self._slowest_pixel, seconds / (batch.num_views * batch.shape.pixels))
 
-    def fastest(self, shape: Shape) -> float:
-        """Seconds of the fastest batch of that shape; 0 before there was one."""
-        return self._experience[shape].fastest if shape in self._experience else 0.0
+    def least_seconds(self, shape: Shape, num_views: int) -> float:
+        """Of a batch of so many views: what one of them, or of fewer, took of late; 0 if there was none."""
+        fastest = self._experience[shape].fastest if shape in self._experience else {}
+        return max((seconds for size, seconds in fastest.items() if size <= num_views.bit_length()), default=0.0)
+
+    def doubt(self, shape: Shape) -> None:
+        """A view was dropped for `least_seconds`: were it too long, nothing would ever run that could show it."""
+        fastest = self._experience[shape].fastest
+        self._experience[shape].fastest = {size: FORGET_BY_DROP * seconds for size, seconds in fastest.items()}
 
     @property
     def busy(self) -> bool:

@@ -8,6 +8,7 @@ import asyncio
 import heapq
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,13 +68,20 @@ class FairQueue:
         # stands where the caller is that was served last. Who comes back from a pause gets no credit for it.
         self._served: dict[str, int] = {}
         self._clock = 0
-        self.num_views = 0
-        self.num_pixels = 0
+        self.num_waiting: Counter[Shape] = Counter()
+
+    @property
+    def num_views(self) -> int:
+        return self.num_waiting.total()
+
+    @property
+    def num_pixels(self) -> int:
+        return sum(number * shape.pixels for shape, number in self.num_waiting.items())
 
     def push(self, job: Job) -> None:
         if job.caller not in self._jobs:
             self._served[job.caller] = max(self._clock, self._served.get(job.caller, 0))
-        self._count(job, 1)
+        self.num_waiting[job.shape] += 1
         heaps = self._jobs.setdefault(job.caller, {})
         heapq.heappush(heaps.setdefault(job.shape, []), (job.due, next(self._numbers), job))
 
@@ -92,7 +100,7 @@ class FairQueue:
     def drain(self) -> Iterator[Job]:
         """Takes out all jobs, in no order."""
         callers, self._jobs = self._jobs, {}
-        self.num_views = self.num_pixels = 0
+        self.num_waiting.clear()
         for heaps in callers.values():
             for heap in heaps.values():
                 yield from (job for _, _, job in heap)
@@ -103,7 +111,7 @@ class FairQueue:
             return None
         served, _, _, job = min(heads)
         heapq.heappop(self._jobs[job.caller][shape])
-        self._count(job, -1)
+        self._uncount(job)
         self._clock = max(self._clock, served)
         self._served[job.caller] = served + shape.pixels
         return job
@@ -117,7 +125,7 @@ class FairQueue:
         heaps = self._jobs.get(caller, {})
         heap = heaps.get(shape, [])
         while heap and self._drop(heap[0][-1]):
-            self._count(heapq.heappop(heap)[-1], -1)
+            self._uncount(heapq.heappop(heap)[-1])
         if heap:
             return heap[0]
         heaps.pop(shape, None)
@@ -125,9 +133,10 @@ class FairQueue:
             self._jobs.pop(caller, None)
         return None
 
-    def _count(self, job: Job, change: int) -> None:
-        self.num_views += change
-        self.num_pixels += change * job.shape.pixels
+    def _uncount(self, job: Job) -> None:
+        self.num_waiting[job.shape] -= 1
+        if not self.num_waiting[job.shape]:
+            del self.num_waiting[job.shape]
 
     def _forget(self) -> None:
         """Callers that have nothing here and are not ahead of the clock are as good as new."""

@@ -1,6 +1,7 @@
 """Admission: bounds hold exactly, every caller has its share, and nothing that was taken is forgotten."""
 
 import asyncio
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -128,5 +129,31 @@ def test_work_that_takes_too_long_is_refused() -> None:
         await asyncio.gather(*busy)
         with admission.enter():
             pass
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+
+
+def test_work_that_cannot_be_in_time_is_refused_at_once() -> None:
+    """It would be let in, wait until it is due, and be told so only then."""
+
+    async def main() -> None:
+        budget = PixelBudget(1000)
+        admission = Admission(budget, 100, 60.0, 10)
+
+        async def work(pixels: int) -> None:
+            async with budget.hold(pixels):
+                await asyncio.sleep(0.3)
+
+        await work(30)  # at most 100 pixels a second
+        busy = asyncio.create_task(work(40))
+        await asyncio.sleep(0)
+        current_call.set(CallContext(deadline=time.monotonic() + 0.1))
+        with pytest.raises(RequestError) as caught, admission.enter():
+            pass
+        assert caught.value.reason == "OVERLOADED"
+        current_call.set(CallContext(deadline=time.monotonic() + 60))
+        with admission.enter():
+            pass
+        await busy
 
     asyncio.run(asyncio.wait_for(main(), 10))

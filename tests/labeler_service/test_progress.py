@@ -70,3 +70,28 @@ def test_of_two_batches_in_flight_the_second_waits_for_the_first(clock: Clock) -
     clock.now += 1.0
     assert watch.end(second, completed=True) == pytest.approx(1.0)
     assert not watch.busy
+
+
+def test_a_batch_takes_as_long_as_one_of_its_size_took(clock: Clock) -> None:
+    """By what one view takes, views would be taken on that are late when their batch of 32 is done."""
+    watch = Progress()
+    for num_views, seconds in ((1, 9.0), (1, 0.1), (8, 0.6), (8, 0.7)):
+        run(watch, clock, SMALL, num_views, seconds)
+    assert watch.least_seconds(SMALL, 1) == pytest.approx(0.1), "the first batch counts for nothing"
+    assert watch.least_seconds(SMALL, 7) == pytest.approx(0.1)
+    assert watch.least_seconds(SMALL, 32) == pytest.approx(0.6, rel=0.1)
+    assert watch.least_seconds(LARGE, 32) == 0
+
+
+def test_a_slow_moment_does_not_shut_out_the_urgent_for_good(clock: Clock) -> None:
+    """All would be dropped, and no batch would run that shows how fast the device is."""
+    watch = Progress()
+    run(watch, clock, SMALL, 8, 1.0)
+    run(watch, clock, SMALL, 8, 30.0)
+    drops = 0
+    while watch.least_seconds(SMALL, 8) > 1.0:
+        watch.doubt(SMALL)
+        drops += 1
+    assert drops < 50
+    run(watch, clock, SMALL, 8, 0.1)
+    assert watch.least_seconds(SMALL, 8) == pytest.approx(0.1)
