@@ -49,7 +49,7 @@ def main(*, view_size: int = 640, seconds: float = 3.0) -> None:
 async def _measure(view_size: int, seconds: float) -> None:
     cores = os.cpu_count() or 1
     content = _photo()
-    task = DecodeTask(ViewGeometry(Profile.PAPER, view_size, 1, 32, ModelPreprocessing(224)), len(content))
+    task = DecodeTask(ViewGeometry(Profile.PAPER, view_size, 1, 32, ModelPreprocessing(224)))
     settings = WorkerSettings(LIMITS, CONFIG.decode_memory_bytes, CONFIG.decode_seconds)
     pool = DecodePool(settings, num_workers=cores)
     await pool.start()

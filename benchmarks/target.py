@@ -106,13 +106,20 @@ def ready_target(target: Target) -> Iterator[Target]:
 
 
 @contextmanager
-def running(target: Target, *flags: str) -> Iterator[ServerProcess]:
-    """Its server, stopped at the end. Raises ValueError when it does not start."""
+def running(target: Target, *flags: str, cache: bool = False) -> Iterator[ServerProcess]:
+    """Its server, stopped at the end; without its cache by default: the same images come again and again, and shall be
+    work each time. Raises ValueError when it does not start."""
     module = ["benchmarks.free_encoder"] if target.model == FREE else ["labeler_service", "serve"]
     settings = [part for name, value in target.settings.items() for part in (f"--{name}", str(value))]
-    # Without its cache: the same images come again and again, and shall be work each time.
-    always = ["--port", "0", "--stop-with-stdin", "--cache-bytes", "0"]
-    command = [sys.executable, "-m", *module, *always, *settings, *flags]
+    always = ["--port", "0", "--stop-with-stdin", *([] if cache else ["--cache-bytes", "0"])]
+    with started(*module, *always, *settings, *flags) as server:
+        yield server
+
+
+@contextmanager
+def started(module: str, *arguments: str) -> Iterator[ServerProcess]:
+    """A Python module that serves until its standard input closes."""
+    command = [sys.executable, "-m", module, *arguments]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         pipe = subprocess.PIPE

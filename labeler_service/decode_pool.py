@@ -9,6 +9,7 @@ that threads would not start sooner either, and there is no choice between them.
 """
 
 import asyncio
+import functools
 import logging
 import pickle
 import queue
@@ -17,15 +18,18 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 
 import grpc
 import numpy as np
 
 from labeler_service import metrics
-from labeler_service.decode_worker import FAILED, LENGTH, READY, VIEW, VIEW_HEADER, DecodeTask, WorkerSettings
+from labeler_service.decode_worker import FAILED, READY, REQUEST_HEADER, VIEW, VIEW_HEADER, DecodeTask, WorkerSettings
 from labeler_service.errors import ItemError
 from labeler_service.images import Pixels
 
@@ -77,7 +81,7 @@ class _Worker:
         if self._is_ready:
             return
         self._set_timeout(START_SECONDS)
-        self._send_pickle(self._settings)
+        self._send(pickle.dumps(self._settings), b"")
         if self._receive(len(READY)) != READY:
             raise self._failure()
         self._set_timeout(self._settings.cpu_seconds * WALL_SECONDS_PER_CPU_SECOND)
@@ -86,8 +90,7 @@ class _Worker:
     def run(self, task: DecodeTask, content: bytes) -> list[Pixels | ItemError]:
         """Raises _WorkerFailedError, and ItemError where the image as a whole cannot be used."""
         self.wait_until_ready()
-        self._send_pickle(task)
-        self._send(content)
+        self._send(pickle_task(task), content)
         return [self._receive_view(task) for _ in range(task.num_views)]
 
     def stop(self) -> None:
@@ -116,13 +119,12 @@ class _Worker:
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self._socket.setsockopt(socket.SOL_SOCKET, option, timeval)
 
-    def _send_pickle(self, value: object) -> None:
-        content = pickle.dumps(value)
-        self._send(LENGTH.pack(len(content)) + content)
-
-    def _send(self, content: bytes) -> None:
+    def _send(self, pickled: bytes, content: bytes) -> None:
+        parts = (REQUEST_HEADER.pack(len(pickled), len(content)), pickled, content)
         try:
-            self._socket.sendall(content)
+            sent = self._socket.sendmsg(parts)
+            if sent < sum(map(len, parts)):  # A signal or the timeout came in between.
+                self._socket.sendall(memoryview(b"".join(parts))[sent:])
         except OSError as error:
             raise self._failure(timed_out=isinstance(error, BlockingIOError)) from None
 
@@ -148,6 +150,16 @@ class _Worker:
         return _WorkerFailedError(ItemError("DECODER_CRASHED", "the decoder crashed", code=grpc.StatusCode.INTERNAL))
 
 
+@dataclass(eq=False)
+class _Job:
+    """One image on its way. `outcome` is set when it is done."""
+
+    task: DecodeTask
+    content: bytes
+    future: asyncio.Future[tuple[list[Pixels | ItemError], float]]
+    outcome: tuple[list[Pixels | ItemError], float] | Exception | None = None
+
+
 class DecodePool:
     """Decodes in `num_workers` processes, which start with this object.
 
@@ -155,14 +167,20 @@ class DecodePool:
     that crashes on demand.
     """
 
+    # One thread a worker, which waits for it. An executor's threads would cost as much again for each image: a lock, a
+    # future that is chained to another, and a byte through a pipe that wakes the event loop, once for all that is done.
+
     def __init__(self, settings: WorkerSettings, *, num_workers: int, program: Sequence[str] = WORKER_PROGRAM) -> None:
         self.restarts = 0
         self._workers = [_Worker(settings, program) for _ in range(num_workers)]
-        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        for worker in self._workers:
-            self._idle.put(worker)
-        # One thread a worker, which waits for it: what is queued here has not started and can still be dropped.
-        self._threads = ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
+        self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._done: deque[_Job] = deque()
+        self._delivering = False
+        self._threads = [
+            threading.Thread(target=self._run, args=(worker,), name="decode", daemon=True) for worker in self._workers
+        ]
+        for thread in self._threads:
+            thread.start()
 
     async def start(self) -> None:
         """Waits until all workers are up. Raises ValueError when one does not come up."""
@@ -175,7 +193,13 @@ class DecodePool:
 
     def close(self) -> None:
         """Waits for the images that are being decoded and ends the workers; those that wait are dropped."""
-        self._threads.shutdown(cancel_futures=True)
+        with suppress(queue.Empty):
+            while job := self._waiting.get_nowait():
+                job.future.cancel()
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
         for worker in self._workers:
             worker.stop()
 
@@ -185,15 +209,38 @@ class DecodePool:
         Raises ItemError when the image as a whole cannot be used. A caller that is cancelled before its task started
         costs nothing.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, task, content)
+        job = _Job(task, content, asyncio.get_running_loop().create_future())
+        self._waiting.put(job)
+        return await job.future
 
-    def _decode(self, task: DecodeTask, content: bytes) -> tuple[list[Pixels | ItemError], float]:
-        started = time.perf_counter()
-        worker = self._idle.get()
-        try:
-            return self._try_twice(worker, task, content), time.perf_counter() - started
-        finally:
-            self._idle.put(worker)
+    def _deliver(self) -> None:
+        """On the event loop: hands out all that is done."""
+        self._delivering = False  # Before the first look: what comes after the last one calls again.
+        while self._done:
+            job = self._done.popleft()
+            if job.future.done():
+                continue
+            if isinstance(job.outcome, Exception):
+                job.future.set_exception(job.outcome)
+            else:
+                assert job.outcome is not None
+                job.future.set_result(job.outcome)
+
+    # On the threads.
+
+    def _run(self, worker: _Worker) -> None:
+        while job := self._waiting.get():
+            if job.future.cancelled():
+                continue
+            started = time.perf_counter()
+            try:
+                job.outcome = self._try_twice(worker, job.task, job.content), time.perf_counter() - started
+            except Exception as error:
+                job.outcome = error
+            self._done.append(job)
+            if not self._delivering:
+                self._delivering = True
+                job.future.get_loop().call_soon_threadsafe(self._deliver)
 
     def _try_twice(self, worker: _Worker, task: DecodeTask, content: bytes) -> list[Pixels | ItemError]:
         """Twice, because a worker can die of what is no fault of the image: the machine's memory, an operator."""
@@ -217,3 +264,7 @@ class DecodePool:
             metrics.DECODER_RESTARTS.inc()
             worker.start()
             raise
+
+
+# Nearly all images of a server are wanted in a few ways, so that pickling them would be most of the work of sending.
+pickle_task = functools.lru_cache(1000)(pickle.dumps)

@@ -2,12 +2,13 @@
 
 decode_pool.py runs it as `python -m labeler_service.decode_worker FD` and survives whatever hostile bytes do to it.
 
-Both speak in frames. To the worker, a length and a pickle: first WorkerSettings, then for each task a DecodeTask,
-followed by the image's bytes. Back come READY, and for each task one frame per view: kind, height, width and length,
+Both speak in frames. To the worker, two lengths, a pickle and an image's bytes: first WorkerSettings and no image, then
+for each task a DecodeTask. Back come READY, and for each task one frame per view: kind, height, width and length,
 then the view's pixels or "REASON message". FAILED stands for all views of a task. The pool unpickles nothing: the
 worker may have fallen to an attacker.
 """
 
+import functools
 import pickle
 import resource
 import signal
@@ -25,11 +26,14 @@ from labeler_service import decoding, images
 from labeler_service.decoding import DecodedImage, ImageError, ImageLimits
 from labeler_service.images import Box, Pixels, ViewGeometry
 
-LENGTH = struct.Struct("!I")
+# Bytes of the pickle and of the image.
+REQUEST_HEADER = struct.Struct("!II")
 READY = b"R"
 # Kind, height, width, bytes that follow.
 VIEW_HEADER = struct.Struct("!BHHI")
 VIEW, VIEW_ERROR, FAILED = range(3)
+# Up to here a copy costs less than a second call of the kernel.
+COPIED_BYTES = 32 * 1024
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,6 @@ class DecodeTask:
     """The views that are wanted of one image: of its boxes, of the image as a crop, or of the whole image."""
 
     geometry: ViewGeometry
-    num_bytes: int
     boxes: tuple[Box, ...] = ()
     is_crop: bool = False
 
@@ -57,16 +60,20 @@ class DecodeTask:
 
 def serve(connection: socket.socket) -> None:
     """Decodes task after task until the other side is gone."""
-    settings: WorkerSettings = _receive_pickle(connection)
+    settings: WorkerSettings
+    settings, _ = _receive_request(connection)
     _restrict(settings)
     connection.sendall(READY)
     while True:
-        task: DecodeTask = _receive_pickle(connection)
-        content = _receive(connection, task.num_bytes)
+        task, content = _receive_request(connection)
         for kind, view in _outcomes(task, content, settings):
             height, width = view.shape[:2] if kind == VIEW else (0, 0)
-            connection.sendall(VIEW_HEADER.pack(kind, height, width, view.nbytes))
-            connection.sendall(view)
+            header = VIEW_HEADER.pack(kind, height, width, view.nbytes)
+            if view.nbytes > COPIED_BYTES:
+                connection.sendall(header)
+                connection.sendall(view)
+            else:
+                connection.sendall(header + view.tobytes())
 
 
 def _restrict(settings: WorkerSettings) -> None:
@@ -114,8 +121,12 @@ def _message(error: ImageError) -> memoryview:
     return memoryview(f"{error.reason} {error.message}".encode())
 
 
-def _receive_pickle(connection: socket.socket) -> Any:
-    return pickle.loads(_receive(connection, LENGTH.unpack(_receive(connection, LENGTH.size))[0]))
+def _receive_request(connection: socket.socket) -> tuple[Any, bytes]:
+    num_pickled, num_bytes = REQUEST_HEADER.unpack(_receive(connection, REQUEST_HEADER.size))
+    return _unpickle(_receive(connection, num_pickled)), _receive(connection, num_bytes) if num_bytes else b""
+
+
+_unpickle = functools.lru_cache(1000)(pickle.loads)
 
 
 def _receive(connection: socket.socket, size: int) -> bytes:

@@ -62,7 +62,7 @@ class Pipeline:
     async def embed_image(self, image: EncodedImage, preprocessing: Preprocessing, timings: Timings) -> Embedding:
         """The global view of an image."""
         async with self._hold(1, preprocessing):
-            task = DecodeTask(preprocessing.geometry, len(image.content))
+            task = DecodeTask(preprocessing.geometry)
             [outcome] = await self._embed(image, task, preprocessing, timings)
         if isinstance(outcome, ItemError):
             raise outcome
@@ -73,7 +73,7 @@ class Pipeline:
     ) -> list[Embedding | ItemError]:
         """Local views of an image, which is decoded once."""
         async with self._hold(len(boxes), preprocessing):
-            task = DecodeTask(preprocessing.geometry, len(image.content), boxes=tuple(boxes))
+            task = DecodeTask(preprocessing.geometry, boxes=tuple(boxes))
             return await self._embed(image, task, preprocessing, timings)
 
     async def embed_crops(
@@ -82,7 +82,7 @@ class Pipeline:
         """Local views that the caller cut out itself."""
 
         async def embed(crop: EncodedImage) -> Embedding | ItemError:
-            task = DecodeTask(preprocessing.geometry, len(crop.content), is_crop=True)
+            task = DecodeTask(preprocessing.geometry, is_crop=True)
             try:
                 [outcome] = await self._embed(crop, task, preprocessing, timings)
             except ItemError as error:

@@ -151,7 +151,7 @@ def test_verdicts_and_neighbours(scorer: Any, nasty_files: Files) -> None:
 
 
 def task(content: bytes) -> DecodeTask:
-    return DecodeTask(ViewGeometry(Profile.PAPER, 640, 1, 32, ModelPreprocessing(64)), len(content))
+    return DecodeTask(ViewGeometry(Profile.PAPER, 640, 1, 32, ModelPreprocessing(64)))
 
 
 def cost(pool: DecodePool, content: bytes) -> tuple[str, int, float]:

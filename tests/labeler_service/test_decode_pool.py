@@ -50,7 +50,7 @@ def run(
 
 async def view_of(pool: DecodePool, content: bytes) -> Pixels | ItemError:
     try:
-        [view], _ = await pool.decode(DecodeTask(GEOMETRY, len(content)), content)
+        [view], _ = await pool.decode(DecodeTask(GEOMETRY), content)
     except ItemError as error:
         return error
     return view
@@ -63,12 +63,12 @@ def test_views_are_those_of_this_process(image_bytes: ImageBytes) -> None:
     image = decode(content, LIMITS)
 
     async def test(pool: DecodePool) -> None:
-        [view], seconds = await pool.decode(DecodeTask(GEOMETRY, len(content)), content)
+        [view], seconds = await pool.decode(DecodeTask(GEOMETRY), content)
         assert np.array_equal(view, images.global_view(image, GEOMETRY))
         assert seconds > 0
-        [crop], _ = await pool.decode(DecodeTask(GEOMETRY, len(content), is_crop=True), content)
+        [crop], _ = await pool.decode(DecodeTask(GEOMETRY, is_crop=True), content)
         assert np.array_equal(crop, images.crop_view(image, GEOMETRY))
-        (whole, empty, part), _ = await pool.decode(DecodeTask(GEOMETRY, len(content), boxes), content)
+        (whole, empty, part), _ = await pool.decode(DecodeTask(GEOMETRY, boxes), content)
         assert np.array_equal(whole, crop)
         assert empty.reason == "EMPTY_BOX"
         assert np.array_equal(part, images.local_view(image, boxes[2], GEOMETRY))
