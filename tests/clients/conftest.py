@@ -139,17 +139,22 @@ def bent_labeler(start_bent_labeler: StartBentLabeler) -> BentLabeler:
     return start_bent_labeler()
 
 
+RETRANSMISSION_SECONDS = 0.2  # Linux's least (RFC 6298, section 2, has a second)
+
+
 class Proxy:
     """Forwards TCP connections to `backend`: a network that fails as its attributes say, which may change any time.
 
     `latency` seconds, more or less by half of it, pass before a piece of up to 64 KiB goes on, which at `rate` bytes
-    per second takes time as well. Nothing goes on while `blackhole` is set. A connection is reset after `cut_after`
-    bytes. `damage` changes a piece on its way to the labeler.
+    per second takes time as well. A share `loss` of the pieces is lost on the way and sent again by the kernel: to what
+    runs over TCP, they are late by a retransmission. Nothing goes on while `blackhole` is set. A connection is reset
+    after `cut_after` bytes. `damage` changes a piece on its way to the labeler.
     """
 
     def __init__(self, backend: str) -> None:
         self.backend = backend
         self.latency = 0.0
+        self.loss = 0.0
         self.rate = float("inf")
         self.blackhole = False
         self.cut_after = float("inf")
@@ -204,6 +209,8 @@ class Proxy:
         with suppress(OSError):  # cut
             while data := source.recv(2**16):
                 time.sleep(self.latency * self._random.uniform(0.5, 1.5) + len(data) / self.rate)
+                if self._random.random() < self.loss:
+                    time.sleep(RETRANSMISSION_SECONDS)
                 while self.blackhole:
                     time.sleep(0.01)
                 if source in self._silenced:

@@ -84,6 +84,13 @@ def test_latency_and_resets_change_nothing(
         assert run(proxy.address, images) == expected
 
 
+def test_lost_packets_change_nothing(labeler: Any, start_proxy: Any, images: list[Image], expected: Scores) -> None:
+    """A call that waits for what the kernel sends again would be given up, or be sent again in vain."""
+    proxy = start_proxy(labeler.address)
+    proxy.latency, proxy.loss = 0.01, 0.05
+    assert score(proxy.address, images) == expected
+
+
 def test_connections_that_end_in_the_middle_of_a_message_change_nothing(
     labeler: Any, start_proxy: Any, images: list[Image], expected: Scores
 ) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -39,11 +39,14 @@ StartTrainer = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture(scope="session")
 def start_trainer() -> StartTrainer:
-    """start_trainer(*arguments): `python -m trainer` as a process of its own, its output in pipes."""
+    """start_trainer(*arguments): `python -m trainer` as a process of its own, its output in pipes.
 
-    def start(*arguments: str | Path) -> "subprocess.Popen[str]":
+    program: another one than `-m trainer` that takes the same command line.
+    """
+
+    def start(*arguments: str | Path, program: Sequence[str] = ("-m", "trainer")) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "-m", "trainer", *map(str, arguments)],
+            [sys.executable, *program, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

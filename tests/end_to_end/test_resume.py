@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,54 +85,82 @@ def test_killed_in_every_stage_the_run_ends_with_the_same_bits(
     assert summary["map"] == expected["map"]
 
 
-def test_labeler_killed_during_scoring_and_started_again(
+@pytest.fixture
+def run_with_kills(
     voc_folder: Path,
     classes_file: Path,
     tiny_clip,
     start_labeler,
-    labeler,
     start_trainer: Callable[..., "subprocess.Popen[str]"],
-    run_trainer: Callable[..., tuple[int, str]],
     small_run: list[str],
-    fingerprint: Callable[[Path], dict[str, str]],
-    undisturbed: Path,
     tmp_path: Path,
-) -> None:
-    """Would fail if an answer were lost, stored twice or stored under another image when the labeler dies."""
-    output = tmp_path / "run"
-    # one decoding thread and one image a batch make scoring slow enough to be hit in the middle
-    flags = (*tiny_clip.flags, "--reproducible", "--decode-workers", "1")
-    victim = start_labeler(*flags)
-    process = start_trainer(
-        "run",
-        f"voc:{voc_folder}",
-        "--classes",
-        classes_file,
-        *small_run,
-        "--labeler",
-        victim.address,
-        "--output",
-        output,
-    )
-    answered = wait_for_answers(process, output / "labels" / "initial_raw.npy")
-    victim.process.kill()
-    victim.process.wait()
-    assert 0 < answered < 64, "the labeler was not hit in the middle of scoring"
-    start_labeler(*flags, port=int(victim.address.rpartition(":")[2]))
-    text, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, text
-    assert fingerprint(output) == fingerprint(undisturbed)
+) -> Callable[..., tuple[int, Path]]:
+    """run_with_kills(times, program=...): the trainer's exit code and folder, after its labeler was killed and started
+    again so many times, each time in the middle of scoring."""
+
+    def run(times: int, program: Sequence[str] = ("-m", "trainer")) -> tuple[int, Path]:
+        output = tmp_path / "run"
+        # One decoding process and few images at a time make scoring slow enough to be hit in the middle.
+        flags = (*tiny_clip.flags, "--reproducible", "--decode-workers", "1", "--max-items-in-flight-per-stream", "4")
+        labeler = start_labeler(*flags)
+        process = start_trainer(
+            "run",
+            f"voc:{voc_folder}",
+            "--classes",
+            classes_file,
+            *small_run,
+            "--labeler",
+            labeler.address,
+            "--output",
+            output,
+            program=program,
+        )
+        answered = 0
+        for _ in range(times):
+            answered = wait_for_answers(process, output / "labels" / "initial_raw.npy", more_than=answered)
+            labeler.process.kill()
+            labeler.process.wait()
+            assert answered < 64, "the labeler was not hit in the middle of scoring"
+            labeler = start_labeler(*flags, port=int(labeler.address.rpartition(":")[2]))
+        process.communicate(timeout=300)
+        return process.returncode, output
+
+    return run
 
 
-def wait_for_answers(process: "subprocess.Popen[str]", path: Path) -> int:
-    """Waits until some rows are answered, and returns how many."""
+def wait_for_answers(process: "subprocess.Popen[str]", path: Path, more_than: int) -> int:
+    """Waits until more rows are answered, and returns how many."""
     while True:
         assert process.poll() is None, process.communicate()[0]
         if path.exists():
             count = int(np.isfinite(np.load(path)).all(axis=1).sum())
-            if count:
+            if count > more_than:
                 return count
         time.sleep(0.001)
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_labeler_killed_during_scoring_and_started_again(
+    times: int,
+    run_with_kills: Callable[..., tuple[int, Path]],
+    fingerprint: Callable[[Path], dict[str, str]],
+    undisturbed: Path,
+) -> None:
+    """Would fail if an answer were lost, stored twice or stored under another image when the labeler dies."""
+    code, output = run_with_kills(times)
+    assert code == 0
+    assert fingerprint(output) == fingerprint(undisturbed)
+
+
+@pytest.mark.slow
+def test_the_check_fails_without_a_memory_of_what_was_asked(
+    run_with_kills: Callable[..., tuple[int, Path]],
+    fingerprint: Callable[[Path], dict[str, str]],
+    undisturbed: Path,
+) -> None:
+    """What a client does that takes the end of its stream for the end of the answers."""
+    code, output = run_with_kills(1, program=(str(Path(__file__).with_name("forgetful_trainer.py")),))
+    assert code != 0 or fingerprint(output) != fingerprint(undisturbed)
 
 
 def test_other_settings_are_refused_and_nothing_is_lost(

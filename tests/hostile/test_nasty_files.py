@@ -159,7 +159,7 @@ def cost(pool: DecodePool, content: bytes) -> tuple[str, int, float]:
     children = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
     [worker] = (child for child in children if "decode_worker" in " ".join(child.cmdline()))
     Path(f"/proc/{worker.pid}/clear_refs").write_text("5")  # The peak starts anew: proc(5).
-    before = sum(worker.cpu_times()[:2])
+    before = cpu_seconds(worker.pid)
     try:
         asyncio.run(pool.decode(task(content), content))
         verdict = "decoded"
@@ -167,7 +167,12 @@ def cost(pool: DecodePool, content: bytes) -> tuple[str, int, float]:
         verdict = error.reason
     status = dict(line.split(":") for line in Path(f"/proc/{worker.pid}/status").read_text().splitlines())
     peak, libraries = (int(status[name].split()[0]) * 1024 for name in ("VmHWM", "RssFile"))
-    return verdict, peak - libraries, sum(worker.cpu_times()[:2]) - before
+    return verdict, peak - libraries, cpu_seconds(worker.pid) - before
+
+
+def cpu_seconds(pid: int) -> float:
+    """Of a process with one thread, to the nanosecond; its times in /proc/PID/stat go by ticks."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 @pytest.fixture
@@ -179,13 +184,13 @@ def pool() -> Any:
 
 
 def test_refusing_is_cheap(pool: DecodePool, nasty_files: Files) -> None:
-    """64 MiB and 50 ms of CPU; of the time three times as much is let pass, as the clock is coarse."""
+    """64 MiB and 50 ms of CPU, the least of three: what else runs on a machine slows each second of CPU down."""
     _, idle, _ = cost(pool, b"")
     for name, (content, verdict) in nasty_files.items():
         if verdict != "decoded":
-            _, peak, seconds = cost(pool, content)
-            assert peak - idle <= 64 * MIB, name
-            assert seconds <= 0.15, name
+            costs = [cost(pool, content) for _ in range(3)]
+            assert max(peak for _, peak, _ in costs) - idle <= 64 * MIB, name
+            assert min(seconds for *_, seconds in costs) <= 0.05, name
 
 
 def test_a_jpeg_of_endless_scans_is_cut_off(encode: Encode) -> None:
@@ -201,7 +206,7 @@ def test_a_jpeg_of_endless_scans_is_cut_off(encode: Encode) -> None:
 
 @pytest.mark.slow
 def test_the_largest_that_are_accepted(pool: DecodePool, encode: Encode) -> None:
-    """300 MiB each in its worker, which a machine with many workers has to have; CPU as in the test above."""
+    """300 MiB each in its worker, which a machine with many workers has to have, and a second of CPU."""
     noise = Image.effect_noise((8000, 4194), 60)
     square = Image.linear_gradient("L").resize((4096, 4096))
     files = {
@@ -219,4 +224,4 @@ def test_the_largest_that_are_accepted(pool: DecodePool, encode: Encode) -> None
         print(f"{name}: {peak / MIB:.0f} MiB, {seconds:.2f} s")
         assert verdict == "decoded", name
         assert peak <= 300 * MIB, name
-        assert seconds <= 3, name
+        assert seconds <= 1, name

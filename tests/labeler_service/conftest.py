@@ -213,7 +213,7 @@ def serve(fake_device: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> Callable[
     """
     monkeypatch.setattr(engine, "load_backend", lambda config: fake_device)
 
-    def run(test: Callable[[FakeDeviceClient], Awaitable[None]], **settings: Any) -> int:
+    def run(test: Callable[[FakeDeviceClient], Awaitable[None]], *, seconds: float = 60, **settings: Any) -> int:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -222,7 +222,7 @@ def serve(fake_device: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> Callable[
             serving = asyncio.create_task(server._serve(ServerConfig(port=port, **settings)))
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
                 try:
-                    await asyncio.wait_for(test(FakeDeviceClient(channel, serving)), 60)
+                    await asyncio.wait_for(test(FakeDeviceClient(channel, serving)), seconds)
                 finally:
                     fake_device.free.set()
             if not serving.done():

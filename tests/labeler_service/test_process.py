@@ -69,8 +69,9 @@ def test_overload_is_refused_at_once(score_options: Any, small_server: Any, imag
         assert len(stub.ScoreImages(request).results) == 64, "and the count went down again"
 
 
+@pytest.mark.parametrize("attempt", [1, *(pytest.param(number, marks=pytest.mark.slow) for number in range(2, 11))])
 def test_sigterm_lets_calls_end(
-    score_options: Any, start_labeler: Any, tiny_clip: Any, image_bytes: ImageBytes
+    attempt: int, score_options: Any, start_labeler: Any, tiny_clip: Any, image_bytes: ImageBytes
 ) -> None:
     server = start_labeler(*tiny_clip.flags)
     with grpc.insecure_channel(server.address) as channel:
