@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from trainer.presets import CONSTANTS, DATA_PRESETS
+from trainer.presets import CONSTANTS, DATA_PRESETS, METHOD_PRESETS
 
 # More threads than this only wait for each other: batches come from a few at a time.
 MAX_WORKERS = 8
@@ -23,8 +23,14 @@ class RunConfig:
     # --- what to learn -------------------------------------------------------------------------------------------
     classes: str | None = None
     """Class names: a file (one a line) or a comma-separated list. Benchmarks bring their own."""
-    method: Literal["ccd", "supervised"] = "ccd"
-    """ccd: without labels. supervised: on the data set's targets, the upper bound (same backbone and schedule)."""
+    method: str = "ccd"
+    """ccd, cdul, an, an_ls, wan, partial_bce, epr, role: without labels. bce, bce_ls: on all targets, the upper bound.
+    asl: on a part of them. ll_r, ll_ct, ll_cp, g2netpl: on one positive of each image."""
+    labels: Literal["targets", "partial", "single_positive", "clip_top1", "clip_confident", "clip_soft"] | None = None
+    """What the method learns from, if not its own: all targets, a part of them, one positive of each image, CLIP's most
+    probable class, that and the less probable half of the classes as absent, or CLIP's probabilities."""
+    known_share: float = 0.1
+    """Part of the targets' entries that `partial` tells."""
     constants: Constants = "fixed"
     """Named set of constants: the paper's, its released code's, or the released code's with its faults mended."""
     difficult: Literal["negative", "ignore", "positive"] = "negative"
@@ -96,6 +102,14 @@ class RunConfig:
     empty_views: Literal["keep", "floor"] | None = None
     """An image without a view: keep its initial label, or blend it with the floor (released code)."""
 
+    # --- other methods -------------------------------------------------------------------------------------------
+    positives: float | None = None
+    """role and epr: classes that an image shows on average. None: as many as are known of one."""
+    latent_sigma: float = 1.0
+    """cdul and g2netpl: how far from 1/2 a label still moves fast; at 1 all move alike, at 0.2 the sure ones stay."""
+    tile_threshold: float = 0.0
+    """cdul: probability from which a tile is believed to show a class."""
+
     # --- classifier ----------------------------------------------------------------------------------------------
     backbone: str | None = None
     """timm model name, `local-dir:FOLDER`, or `demo` (bundled, pre-trained on drawings)."""
@@ -142,6 +156,7 @@ DEFAULTS = RunConfig()
 class Settings(RunConfig):
     """A `RunConfig` in which nothing is open any more."""
 
+    labels: Literal["targets", "partial", "single_positive", "clip_top1", "clip_confident", "clip_soft"]
     clip: str
     clip_weights: str
     prompt: str
@@ -181,7 +196,10 @@ def resolve(config: RunConfig, *, data_format: str, num_classes: int, prompt: st
 
     Raises ValueError when settings contradict each other.
     """
-    values = CONSTANTS[config.constants] | DATA_PRESETS.get(data_format, {}) | {"prompt": prompt}
+    if config.method not in METHOD_PRESETS:
+        raise ValueError(f"--method {config.method}: there is none of that name; known: {', '.join(METHOD_PRESETS)}")
+    values = CONSTANTS[config.constants] | METHOD_PRESETS[config.method]
+    values |= DATA_PRESETS.get(data_format, {}) | {"prompt": prompt}
     values |= {"floor": 1 / num_classes, "workers": min(os.cpu_count() or 1, MAX_WORKERS)}
     values |= {f.name: value for f in fields(config) if (value := getattr(config, f.name)) is not None}
     values.setdefault("head_learning_rate", values["learning_rate"] * values["head_multiplier"])
@@ -213,7 +231,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("alpha", 0, 1), ("floor", 0, 1), ("cam_threshold", 0, 1), ("box_offset", 0, 1), ("view_threshold", 0, 1),
     ("uncertain_weight", 0, 1), ("max_entropy", 0, float("inf")), ("consistency_weight", 0, float("inf")),
     ("learning_rate", 0, float("inf")), ("image_size", 32, 4096), ("view_size", 32, 4096), ("epochs", 1, 10_000),
-    ("batch_size", 1, 65_536),
+    ("batch_size", 1, 65_536), ("known_share", 0, 1), ("tile_threshold", 0, 1), ("latent_sigma", 1e-3, 1e3),
 )  # fmt: skip
 
 

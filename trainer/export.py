@@ -22,7 +22,7 @@ def export_labels(run: Run) -> None:
 
     Columns: file_name (POSIX, the image id), width, height (pixels after EXIF orientation), probs (C float32, the
     final pseudo-label, null where the labeler rejected the image), labels and label_names (classes of at least 0.5),
-    status, sha256. Class names are in the schema's metadata. A supervised run has no pseudo-labels and writes none.
+    status, sha256. Class names are in the schema's metadata. Methods that do not learn from CLIP write none.
     """
     final = run.folder.path("labels/final.npy" if run.config.update else "labels/initial.npy")
     if run.config.method != "ccd":

@@ -14,7 +14,20 @@ from torch import Tensor, nn
 DEMO_BACKBONE = Path(__file__).parent / "demo_backbone"
 
 
-class CamClassifier(nn.Module):
+class Classifier(nn.Module):
+    """A timm backbone without head, and what a method puts on it.
+
+    forward: (B, 3, H, W) normalised float images -> logits (B, C), and what else the method's objective needs.
+    """
+
+    backbone: nn.Module
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        outputs: tuple[Tensor, Tensor] = super().__call__(images)
+        return outputs
+
+
+class CamClassifier(Classifier):
     """Multi-label classifier that gives logits and class activation maps in one pass.
 
     `backbone` is a timm model without head; `boost` multiplies positive activations before they are pooled

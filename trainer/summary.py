@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trainer.files import write_atomically, write_json
-from trainer.methods import ccd
+from trainer.methods import ccd, cdul
 from trainer.metrics import average_precisions, mean_average_precision
 from trainer.session import Run
 from trainer.training import Training
@@ -45,7 +45,10 @@ def summarise(run: Run, training: Training, quality: dict[str, float]) -> dict[s
 
 
 def _clip_forward_passes(run: Run, views: dict[str, Any]) -> int:
-    return 0 if run.config.method == "supervised" else len(run.train) + int(views.get("count", 0))
+    if not run.config.labels.startswith("clip"):
+        return 0
+    tiles = cdul.GRID**2 * len(run.train) if run.config.method == "cdul" else 0
+    return len(run.train) + tiles + int(views.get("count", 0))
 
 
 def evaluate(run: Run, training: Training) -> dict[str, float]:
