@@ -206,20 +206,16 @@ class Batcher:
         return min(capacity, self._fitting.get(shape, capacity))
 
     def _next_size(self, shape: Shape) -> int:
-        """Most views of that shape that the next batch may have."""
-        if not self._limits.even:
-            return self._capacity(shape)
-        waiting = max(1, min(self._capacity(shape), self._queue.num_waiting[shape]))
-        return 1 << (waiting.bit_length() - 1)
+        """Views of that shape in the next batch, if nobody has gone; at least 1."""
+        size = max(1, min(self._capacity(shape), self._queue.num_waiting[shape]))
+        return 1 << (size.bit_length() - 1) if self._limits.even else size
 
     def _drop(self, job: Job) -> bool:
         """Whether nobody would see this job's result."""
         if job.future.done():
             metrics.DROPPED.labels("cancelled").inc()
             return True
-        least = self.progress.least_seconds(
-            job.shape, min(self._capacity(job.shape), self._queue.num_waiting[job.shape])
-        )
+        least = self.progress.least_seconds(job.shape, self._next_size(job.shape))
         if job.deadline is None or job.deadline - time.monotonic() >= least:
             return False
         self.progress.doubt(job.shape)
