@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from labeler_service import metrics
 from labeler_service.admission import Admission, PixelBudget
 from labeler_service.backends import Backend, ModelInfo
-from labeler_service.batching import Batcher, BatchLimits
+from labeler_service.batching import Batcher, BatchLimits, make_device_thread
 from labeler_service.cache import ResultCache
 from labeler_service.cache_disk import DiskStore
 from labeler_service.cached_pipeline import CachedPipeline
@@ -45,10 +45,11 @@ async def running_engine(config: ServerConfig) -> AsyncIterator[Engine]:
     """Raises ValueError when the model cannot be loaded or a decode worker does not start."""
     decoders = _start_decoders(config)  # They come up while the model is loaded.
     try:
-        backend = await asyncio.to_thread(load_backend, config)
+        device_thread = make_device_thread()
+        backend = await asyncio.get_running_loop().run_in_executor(device_thread, load_backend, config)
         await decoders.start()
         metrics.set_model(config.model_name, backend.info)
-        batcher = Batcher(backend, _batch_limits(config, backend.info))
+        batcher = Batcher(backend, _batch_limits(config, backend.info), device_thread)
         cache = _result_cache(config)
         try:
             yield _assemble(config, backend, batcher, decoders, cache)
@@ -81,8 +82,9 @@ def _assemble(
 
 
 def _batch_limits(config: ServerConfig, model: ModelInfo) -> BatchLimits:
-    default = CPU_BATCH_PIXELS if model.device == "cpu" else GPU_BATCH_PIXELS
-    return BatchLimits(config.batch_pixels or default, config.max_batch_size, padded=config.reproducible)
+    on_cpu = model.device == "cpu"
+    pixels = config.batch_pixels or (CPU_BATCH_PIXELS if on_cpu else GPU_BATCH_PIXELS)
+    return BatchLimits(pixels, config.max_batch_size, padded=config.reproducible, even=on_cpu)
 
 
 def _batch_pixels(batcher: Batcher, model: ModelInfo) -> int:

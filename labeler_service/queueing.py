@@ -91,8 +91,9 @@ class FairQueue:
         if not heads:
             return []
         shape = min(heads)[-1].shape
+        size = capacity(shape)
         jobs: list[Job] = []
-        while len(jobs) < capacity(shape) and (job := self._pop(shape)):
+        while len(jobs) < size and (job := self._pop(shape)):
             jobs.append(job)
         self._forget()
         return jobs

@@ -254,3 +254,18 @@ def test_poison_fails_alone_on_an_overlapping_device() -> None:
     assert [o.reason if isinstance(o, ItemError) else o.tolist() for o in outcomes] == [
         [1], "ENCODING_FAILED", [3], [4]
     ]  # fmt: skip
+
+
+def test_even_batches_hold_powers_of_two() -> None:
+    """oneDNN keeps kernels for each batch size: memory would grow for as long as there are new ones."""
+    device = Device()
+    device.free.clear()
+
+    async def test(batcher: Batcher) -> None:
+        tasks = await start(batcher, image(0))
+        tasks += await start(batcher, *(image(value) for value in range(1, 14)))
+        device.free.set()
+        await asyncio.gather(*tasks)
+
+    run(device, test, max_size=10, even=True)
+    assert [len(values) for _, _, values in device.batches] == [1, 8, 4, 1]
