@@ -98,12 +98,12 @@ def _introduce(run: Run) -> None:
 
 
 def _print_counts(run: Run) -> None:
-    """Images and labels of each split; in yellow where a benchmark's are not as published: results do not compare."""
+    """Images and labels of each split; a warning where a benchmark's are not as published: results do not compare."""
     train, validation = run.published or (None, None)
     for images, published in ((run.train, train), (run.validation, validation)):
         if images is not None:
             line, differs = describe_counts(images, published)
-            style = "yellow" if differs else None
+            line, style = (f"warning: {line}", "yellow") if differs else (line, None)
             run.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 

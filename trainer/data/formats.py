@@ -78,12 +78,12 @@ def _voc(path: Path, options: ReadOptions) -> DataSplits:
 
 
 def _voc07(path: Path, options: ReadOptions) -> DataSplits:
-    splits = _read_voc(path, options, "trainval", "test")  # the paper's (section 4.1)
+    splits = _read_voc(path, options, "trainval", "test")  # the paper's splits (section 4.1)
     return replace(splits, published=PUBLISHED_2007)
 
 
 def _voc12(path: Path, options: ReadOptions) -> DataSplits:
-    splits = _read_voc(path, options, "train", "val")  # the paper's (section 4.1)
+    splits = _read_voc(path, options, "train", "val")  # the paper's splits (section 4.1)
     return replace(splits, published=PUBLISHED_2012)
 
 
