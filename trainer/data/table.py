@@ -30,7 +30,7 @@ def read_csv(file: Path, *, class_names: tuple[str, ...] | None) -> DataSplits:
 
 def read_parquet(file: Path, *, class_names: tuple[str, ...] | None) -> DataSplits:
     """Reads Parquet, as `read_table` says; class columns may be whole numbers, floats, booleans or text."""
-    return read_table(file, pq.read_table, class_names)
+    return read_table(file, _load_parquet, class_names)
 
 
 def read_table(file: Path, load: Callable[[Path], pa.Table], class_names: tuple[str, ...] | None) -> DataSplits:
@@ -69,6 +69,10 @@ def _load_csv(file: Path) -> pa.Table:
         names = reader.schema.names
     as_text = pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
     return pa_csv.read_csv(file, read_options=one_by_one, convert_options=as_text)
+
+
+def _load_parquet(file: Path) -> pa.Table:
+    return pq.read_table(file, partitioning=None)  # else folders named like split=train become columns
 
 
 def _class_columns(file: Path, names: list[str]) -> tuple[str, ...]:
