@@ -35,7 +35,8 @@ def run(data: str, *, output: Path | None = None, config: Flags = DEFAULTS) -> i
     Parameters
     ----------
     data
-        A folder of images, `demo` (drawn scenes), or FORMAT:PATH: voc:DIR, voc07:DIR, voc12:DIR.
+        A folder of images, `demo` (drawn scenes), or FORMAT:PATH: voc07:DIR, voc12:DIR, voc:DIR, coco14:DIR,
+        nuswide:DIR, csv:FILE, parquet:FILE, imagefolder:DIR, webdataset:PATTERN.
     output
         Folder of the run; runs/NAME by default.
     """

@@ -35,6 +35,8 @@ class RunConfig:
     """Named set of constants: the paper's, its released code's, or the released code's with its faults mended."""
     difficult: Literal["negative", "ignore", "positive"] = "negative"
     """Pascal VOC: how a class with only difficult objects counts."""
+    all_images: bool = False
+    """COCO: also take the images without any annotation, which the literature leaves out."""
     seed: int = 0
     """Seed of everything random."""
 
