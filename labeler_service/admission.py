@@ -86,23 +86,25 @@ class PixelBudget:
         """Pixels that the caller holds or waits for."""
         return self._asked[caller]
 
-    def seconds_ahead(self, caller: str) -> float:
-        """Time until what the caller asked for is done, at its share of the rate of late; 0 while that is unknown."""
-        return self._asked[caller] * len(self._asked) / self._rate.value if self._rate.value else 0.0
+    def seconds_ahead(self, caller: str, more: int = 0) -> float:
+        """Time until what the caller asked for, and `more` pixels, are done, at its share of the rate of late; 0 while
+        that is unknown."""
+        pixels = (self._asked[caller] + more) * max(1, len(self._asked))
+        return pixels / self._rate.value if self._rate.value else 0.0
 
 
 class Admission:
     """Lets unary requests in. Each caller's share of `max_requests` is one part for each caller that has any in flight.
 
-    A caller whose work in flight takes longer than `max_queue_seconds`, or than the time until the request is due, is
-    refused too, but never with less than `min_pixels` in flight: a batch must be able to fill.
+    A caller whose work in flight, and a batch more, takes longer than `max_queue_seconds`, or than the time until the
+    request is due, is refused too, but never with less than a batch of `batch_pixels` in flight.
     """
 
-    def __init__(self, budget: PixelBudget, max_requests: int, max_queue_seconds: float, min_pixels: int) -> None:
+    def __init__(self, budget: PixelBudget, max_requests: int, max_queue_seconds: float, batch_pixels: int) -> None:
         self._budget = budget
         self._max_requests = max_requests
         self._max_queue_seconds = max_queue_seconds
-        self._min_pixels = min_pixels
+        self._batch_pixels = batch_pixels
         self._requests: Counter[str] = Counter()
 
     @contextmanager
@@ -111,13 +113,13 @@ class Admission:
         call = current_call.get()
         caller = call.caller
         others = sum(name != caller for name in self._requests)
-        wait = self._budget.seconds_ahead(caller)
+        wait = self._budget.seconds_ahead(caller, more=self._batch_pixels)
         if self._requests[caller] >= max(1, self._max_requests // (others + 1)):
             raise _overloaded(f"{self._requests[caller]} of your requests are in flight", wait / 2)
         patience = self._max_queue_seconds
         if call.deadline is not None:
             patience = min(patience, call.deadline - time.monotonic())
-        if wait > patience and self._budget.asked(caller) >= self._min_pixels:
+        if wait > patience and self._budget.asked(caller) >= self._batch_pixels:
             raise _overloaded(f"your work in flight takes {wait:.1f} s more", wait - patience)
         self._requests[caller] += 1
         try:

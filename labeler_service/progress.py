@@ -14,15 +14,18 @@ OVERDUE_FACTOR = 4.0
 # The first batch of a shape chooses and compiles kernels. On a CPU a batch of large views takes longer still, which
 # batches of other shapes foretell.
 FIRST_BATCH_SECONDS = 60.0
-# What a batch takes at the least is forgotten at this rate: by batches, and by each view that was dropped for it.
-FORGET_BY_BATCH, FORGET_BY_DROP = 1.05, 0.9
+# With each batch the least that one took is thought this much longer, so that a lucky moment is forgotten.
+FORGET = 1.05
+# With each view that is dropped for it, until the next batch, it is believed this much less.
+DOUBT = 0.9
 
 
 @dataclass
 class _Experience:
-    """Seconds that batches of one shape took; `fastest` by size, in powers of two."""
+    """Seconds that batches of one shape took; `fastest` by size, in powers of two, and how far it is believed."""
 
     fastest: dict[int, float] = field(default_factory=dict)
+    trust: float = 1.0
     slowest: float = 0.0
     slowest_view: float = 0.0
 
@@ -71,21 +74,22 @@ class Progress:
     def _learn(self, batch: RunningBatch, seconds: float) -> None:
         if batch.shape in self._experience:  # The first one chose kernels.
             fastest, size = self._experience[batch.shape].fastest, batch.num_views.bit_length()
-            fastest[size] = min(seconds, FORGET_BY_BATCH * fastest.get(size, seconds))
+            fastest[size] = min(seconds, FORGET * fastest.get(size, seconds))
         known = self._experience.setdefault(batch.shape, _Experience())
+        known.trust = 1.0
         known.slowest = max(known.slowest, seconds)
         known.slowest_view = max(known.slowest_view, seconds / batch.num_views)
         self._slowest_pixel = max(self._slowest_pixel, seconds / (batch.num_views * batch.shape.pixels))
 
     def least_seconds(self, shape: Shape, num_views: int) -> float:
         """Of a batch of so many views: what one of them, or of fewer, took of late; 0 if there was none."""
-        fastest = self._experience[shape].fastest if shape in self._experience else {}
-        return max((seconds for size, seconds in fastest.items() if size <= num_views.bit_length()), default=0.0)
+        known = self._experience.get(shape, _Experience())
+        taken = [seconds for size, seconds in known.fastest.items() if size <= num_views.bit_length()]
+        return known.trust * max(taken, default=0.0)
 
     def doubt(self, shape: Shape) -> None:
         """A view was dropped for `least_seconds`: were it too long, nothing would ever run that could show it."""
-        fastest = self._experience[shape].fastest
-        self._experience[shape].fastest = {size: FORGET_BY_DROP * seconds for size, seconds in fastest.items()}
+        self._experience[shape].trust *= DOUBT
 
     @property
     def busy(self) -> bool:

@@ -95,3 +95,15 @@ def test_a_slow_moment_does_not_shut_out_the_urgent_for_good(clock: Clock) -> No
     assert drops < 50
     run(watch, clock, SMALL, 8, 0.1)
     assert watch.least_seconds(SMALL, 8) == pytest.approx(0.1)
+
+
+def test_drops_are_forgotten_with_the_next_batch(clock: Clock) -> None:
+    """In an overload views are dropped all the time: were each to count for good, those that are late anyway would be
+    taken on again."""
+    watch = Progress()
+    for _ in range(3):
+        run(watch, clock, SMALL, 8, 1.0)
+    for _ in range(20):
+        watch.doubt(SMALL)
+    run(watch, clock, SMALL, 8, 1.0)
+    assert watch.least_seconds(SMALL, 8) == pytest.approx(1.0)
