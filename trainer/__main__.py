@@ -62,8 +62,9 @@ def demo(*, output: Path = Path("runs/demo"), config: Flags = DEFAULTS) -> int:
 def compare(
     data: str,
     *,
-    study: Literal["table2"] = "table2",
+    study: Literal["table1", "table2", "table3", "fig2", "fig3", "fig6a", "fig6b"] = "table2",
     seeds: int = 3,
+    jobs: int = 1,
     output: Path | None = None,
     config: Flags = DEFAULTS,
 ) -> int:
@@ -74,9 +75,12 @@ def compare(
     data
         As for `run`.
     study
-        table2: the method's modules, and full supervision.
+        table1: all methods. table2: the method's modules, and full supervision. table3: AP of the classes with the
+        lowest bias. fig2: class bias. fig3: where local views are. fig6a: how many. fig6b: the initial label's weight.
     seeds
         Runs per row, with seeds 0, 1, ...
+    jobs
+        Runs at a time, each in a process of its own; on several GPUs they take turns.
     output
         Folder of the comparison; runs/NAME-STUDY by default.
     """
@@ -85,7 +89,7 @@ def compare(
     from trainer.compare import run_study
 
     folder = output or default_output(data).with_name(f"{default_output(data).name}-{study}")
-    run_study(data, study, seeds, folder, config, Console())
+    run_study(data, study, seeds, folder, config, Console(), jobs=jobs)
     return 0
 
 

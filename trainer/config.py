@@ -84,6 +84,9 @@ class RunConfig:
     """Lower limit of a probability before debiasing. None: 1 / classes."""
     alpha: float | None = None
     """Weight of the initial label in the update (eq. 7)."""
+    view_policy: Literal["cam", "around_gt", "gt", "random", "grid"] = "cam"
+    """Where local views are: around the classifier's activations, around annotated objects, these objects themselves,
+    anywhere, or in a grid of 3 x 3 (paper Fig. 3). Objects are known of Pascal VOC folders."""
     views: Literal["search", "mean", "fixed"] | None = None
     """Threshold over which a class gets a view: searched upwards as in the released code, the one that gives
     `mean_views` views per image, or `view_threshold` itself."""

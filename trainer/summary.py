@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from trainer.files import write_atomically, write_json
-from trainer.methods import ccd, cdul
+from trainer.methods import ccd
 from trainer.metrics import average_precisions, mean_average_precision
 from trainer.session import Run
 from trainer.training import Training
+from trainer.view_policies import VIEWS
 
 
 def summarise(run: Run, training: Training, quality: dict[str, float]) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def summarise(run: Run, training: Training, quality: dict[str, float]) -> dict[s
 def _clip_forward_passes(run: Run, views: dict[str, Any]) -> int:
     if not run.config.labels.startswith("clip"):
         return 0
-    tiles = cdul.GRID**2 * len(run.train) if run.config.method == "cdul" else 0
+    tiles = VIEWS * len(run.train) if run.config.method == "cdul" else 0
     return len(run.train) + tiles + int(views.get("count", 0))
 
 

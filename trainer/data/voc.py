@@ -164,3 +164,18 @@ def _listed_presence(file: Path, ids: Sequence[str]) -> _Presence:
         if image_id not in presence_of:
             raise ValueError(f"{file} has no line for image {image_id}")
     return np.array([presence_of[image_id] for image_id in ids], np.int8)
+
+
+def read_boxes(image: Path) -> NDArray[np.int32]:
+    """(k, 4) x0 y0 x1 y1, half-open, in pixels, of all annotated objects of an image in a VOC folder.
+
+    Raises ValueError where the folder has no annotation of it.
+    """
+    file = image.parents[1] / "Annotations" / f"{image.stem}.xml"
+    try:
+        objects = ElementTree.parse(file).getroot().findall("object")
+    except (OSError, ElementTree.ParseError) as error:
+        raise ValueError(f"expected the objects of {image.name} in {file}: {error}") from None
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    boxes = np.array([[float(item.findtext(f"bndbox/{side}", "nan")) for side in sides] for item in objects])
+    return (boxes.reshape(-1, 4).round() - (1, 1, 0, 0)).astype(np.int32)  # VOC counts from 1 and includes both ends

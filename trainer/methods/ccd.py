@@ -46,10 +46,10 @@ class CcdObjective(Objective):
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         weights_B = None if self._weights_N is None else self._weights_N[step.indices]
-        terms = {"label_loss": bce(step.logits, step.labels, weights_B)}
+        agreement = step.logits.new_zeros(())
         if step.strong_logits is not None:
-            terms["consistency_loss"] = self._beta * consistency(step.strong_logits, step.logits)
-        return terms
+            agreement = self._beta * consistency(step.strong_logits, step.logits)
+        return {"label_loss": bce(step.logits, step.labels, weights_B), "consistency_loss": agreement}
 
 
 def _image_weights(run: Run) -> Tensor:

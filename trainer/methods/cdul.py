@@ -20,10 +20,9 @@ from trainer.objective import Objective, Step
 from trainer.progress import track
 from trainer.pseudo_labels import RowStore, load_rows, save_rows
 from trainer.session import Run
+from trainer.view_policies import VIEWS, grid_boxes
 
 FloatArray = npt.NDArray[np.float32]
-
-GRID = 3  # tiles on each side (section 3.1)
 
 
 class CdulObjective(Objective):
@@ -64,7 +63,7 @@ def initial_labels(run: Run, labeler: Labeler) -> FloatArray:
     if not run.folder.done("initial_labels"):
         whole_NC = global_probabilities(run, labeler)
         with run.folder.stage("initial_labels"):
-            tiles_NTC = _score_tiles(run, labeler).reshape(len(run.train), GRID**2, run.num_classes)
+            tiles_NTC = _score_tiles(run, labeler).reshape(len(run.train), VIEWS, run.num_classes)
             save_rows(path, combine(whole_NC, tiles_NTC, threshold=run.config.tile_threshold))
     return load_rows(path)
 
@@ -83,22 +82,12 @@ def combine(whole: FloatArray, tiles: FloatArray, *, threshold: float) -> FloatA
     return labels_NC
 
 
-def tile_boxes(width: int, height: int) -> npt.NDArray[np.int32]:
-    """(9, 4) x0 y0 x1 y1 in pixels, half-open, row by row, that cover the image without overlap; of sides under 3
-    pixels tiles have a pixel and overlap."""
-    xs, ys = (np.round(np.linspace(0, side, GRID + 1)).astype(np.int32) for side in (width, height))
-    boxes = [
-        (xs[i], ys[j], max(xs[i + 1], xs[i] + 1), max(ys[j + 1], ys[j] + 1)) for j in range(GRID) for i in range(GRID)
-    ]
-    return np.array(boxes, np.int32)
-
-
 def _score_tiles(run: Run, labeler: Labeler) -> FloatArray:
     """(9 N, C), the tiles of an image one after the other."""
-    store = RowStore(run.folder.path("labels/tiles.npy"), rows=GRID**2 * len(run.train), columns=run.num_classes)
+    store = RowStore(run.folder.path("labels/tiles.npy"), rows=VIEWS * len(run.train), columns=run.num_classes)
     images = range(len(run.train))
-    boxes = {image: tile_boxes(*map(int, run.sizes[image])) for image in images}
-    rows = {image: np.arange(GRID**2 * image, GRID**2 * (image + 1)) for image in images}
+    boxes = {image: grid_boxes(*map(int, run.sizes[image])) for image in images}
+    rows = {image: np.arange(VIEWS * image, VIEWS * (image + 1)) for image in images}
     with track(run.console, "labelling tiles", len(run.train)) as advance:
         labeling.score_views(labeler, run.train.samples, run.hashes, boxes, rows, store, advance=advance)
     return store.rows()
