@@ -38,7 +38,9 @@ def _read(path: Path, wanted: set[str]) -> dict[str, FloatArray]:
                     vectors[word] = np.array(numbers.split(), np.float32)
     except (OSError, ValueError) as error:
         raise ValueError(f"--word-vectors {path} cannot be read as GloVe's text format: {error}") from error
-    sizes = {word: len(vector) for word, vector in vectors.items()}
-    if len(set(sizes.values())) > 1:
-        raise ValueError(f"--word-vectors {path} has vectors of different lengths: {sizes}")
+    sizes = {len(vector) for vector in vectors.values()}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"--word-vectors {path} has vectors of {min(sizes)} to {max(sizes)} numbers; all must be as long"
+        )
     return vectors
