@@ -41,6 +41,6 @@ def _read(path: Path, wanted: set[str]) -> dict[str, FloatArray]:
     sizes = {len(vector) for vector in vectors.values()}
     if len(sizes) > 1:
         raise ValueError(
-            f"--word-vectors {path} has vectors of {min(sizes)} to {max(sizes)} numbers; all must be as long"
+            f"--word-vectors {path} has vectors of {min(sizes)} to {max(sizes)} numbers; all need the same"
         )
     return vectors

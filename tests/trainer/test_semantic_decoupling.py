@@ -138,4 +138,4 @@ def test_given_words_stay_and_others_learn(classifier: SemanticClassifier) -> No
     assert given.words.grad is None
     assert classifier.words.grad.abs().sum() > 0
     gram = classifier.words @ classifier.words.T
-    torch.testing.assert_close(gram, 300 * torch.eye(4), rtol=0, atol=1e-3)
+    torch.testing.assert_close(gram, 300 * torch.eye(4), rtol=0, atol=1e-2)

@@ -105,9 +105,9 @@ def test_blends_leave_alone_what_is_known(seed: int) -> None:
 
 def test_prototypes_are_the_centres_of_groups() -> None:
     """Two groups of class 0; class 1 has one feature for both prototypes; class 2 none at all."""
-    features = np.float32([[0, 1], [0, 3], [10, 1], [10, 3], [5, 5]])
+    features = np.float32([[0, 1], [0, 3], [90, 1], [90, 3], [5, 5]])
     found = cluster(features, np.array([0, 0, 0, 0, 1]), num_classes=3, number=2, seed=0)
-    np.testing.assert_allclose(found[0][found[0][:, 0].argsort()], [[0, 2], [10, 2]])
+    np.testing.assert_allclose(found[0][found[0][:, 0].argsort()], [[0, 2], [90, 2]])
     np.testing.assert_allclose(found[1], [[5, 5], [5, 5]])
     assert np.isnan(found[2]).all()
 

@@ -69,13 +69,14 @@ def test_killed_among_completed_labels_a_run_ends_with_the_same_bits(method: str
     expected = whole.model.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.model.state_dict().items())
     assert whole.model.adjacency.diagonal().sum() > 0
-    assert {group["lr"] for group in resumed._optimizer.param_groups} == pytest.approx({1e-5, 3e-5})
+    rates = [group["lr"] for group in resumed._optimizer.param_groups]
+    assert rates == pytest.approx([1e-5, 3e-5, 1e-5]), "backbone, head, objective"
 
 
 def test_an_exported_model_is_the_same_classifier(start: Callable[..., Run], tmp_path: Path) -> None:
     """With words of another length than learned ones have, and a width that is the backbone's."""
     vectors = tmp_path / "glove.txt"
-    words = sorted({word for name in CLASS_NAMES for word in name.split()})
+    words = sorted(set(" ".join(CLASS_NAMES).split()))
     vectors.write_text("".join(f"{word} {i} {i % 3} -1 0.5\n" for i, word in enumerate(words)))
     run = start("run", method="sst", word_vectors=str(vectors))
     training = train(run, 1, "training")
@@ -84,7 +85,7 @@ def test_an_exported_model_is_the_same_classifier(start: Callable[..., Run], tmp
     assert names == run.class_names
     images = torch.randn(2, 3, 64, 64)
     for found, expected in zip(model(images), training.model.eval()(images), strict=True):
-        assert torch.equal(found, expected)
+        torch.testing.assert_close(found, expected)
 
 
 def test_the_first_epoch_rises_to_the_full_weight(fake_run: Callable[..., Any]) -> None:
