@@ -17,9 +17,8 @@ class Step:
     """One batch as the model saw it, all on its device.
 
     logits, strong_logits: (B, C) float32 of the weakly and, where the objective asks for it, the strongly augmented
-    images. features: what the model gives beside its logits, activation maps (B, C, h, w) as a rule, in the
-    precision that the model ran in. labels: (B, C) in
-    [0, 1], NaN where nothing is known. indices: (B,) the images' places among the N.
+    images. features: what the model gives beside its logits, activation maps (B, C, h, w) as a rule, in the precision
+    that it ran in. labels: (B, C) in [0, 1], NaN where nothing is known. indices: (B,) the images' places among the N.
     """
 
     logits: Tensor
