@@ -25,7 +25,7 @@ class RunConfig:
     """Class names: a file (one a line) or a comma-separated list. Benchmarks bring their own."""
     method: str = "ccd"
     """ccd, cdul, an, an_ls, wan, partial_bce, epr, role: without labels. bce, bce_ls: on all targets, the upper bound.
-    asl: on a part of them. ll_r, ll_ct, ll_cp, g2netpl: on one positive of each image."""
+    asl, sst, sarb: on a part of them. ll_r, ll_ct, ll_cp, g2netpl: on one positive of each image."""
     labels: Literal["targets", "partial", "single_positive", "clip_top1", "clip_confident", "clip_soft"] | None = None
     """What the method learns from, if not its own: all targets, a part of them, one positive of each image, CLIP's most
     probable class, that and the less probable half of the classes as absent, or CLIP's probabilities."""
@@ -114,6 +114,8 @@ class RunConfig:
     """cdul and g2netpl: how far from 1/2 a label still moves fast; at 1 all move alike, at 0.2 the sure ones stay."""
     tile_threshold: float = 0.0
     """cdul: probability from which a tile is believed to show a class."""
+    word_vectors: str | None = None
+    """sst and sarb: file of word vectors in GloVe's text format for the class names. None: learned with the rest."""
 
     # --- classifier ----------------------------------------------------------------------------------------------
     backbone: str | None = None
@@ -134,6 +136,12 @@ class RunConfig:
     """Adam's rate for the head. None: learning_rate times the constants' factor."""
     head_multiplier: float | None = None
     """The head's rate over the backbone's."""
+    rate_epochs: int | None = None
+    """Epochs after which both rates fall to a tenth, again and again; 0 is never."""
+    weight_decay: float | None = None
+    """Adam's L2 penalty."""
+    trained_blocks: Literal["all", "last"] | None = None
+    """Of the backbone: all, or of a ResNet the last block (`layer4`) alone."""
     consistency_weight: float | None = None
     """Weight beta of the consistency loss (eq. 8)."""
     uncertain_weight: float | None = None
@@ -189,6 +197,9 @@ class Settings(RunConfig):
     learning_rate: float
     head_learning_rate: float
     head_multiplier: float
+    rate_epochs: int
+    weight_decay: float
+    trained_blocks: Literal["all", "last"]
     consistency_weight: float
     uncertain_weight: float
     stop: Literal["fixed", "paper", "official", "last"]
@@ -236,7 +247,8 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("alpha", 0, 1), ("floor", 0, 1), ("cam_threshold", 0, 1), ("box_offset", 0, 1), ("view_threshold", 0, 1),
     ("uncertain_weight", 0, 1), ("max_entropy", 0, float("inf")), ("consistency_weight", 0, float("inf")),
     ("learning_rate", 0, float("inf")), ("image_size", 32, 4096), ("view_size", 32, 4096), ("epochs", 1, 10_000),
-    ("batch_size", 1, 65_536), ("known_share", 0, 1), ("tile_threshold", 0, 1), ("latent_sigma", 1e-3, 1e3),
+    ("batch_size", 1, 65_536), ("known_share", 0, 1), ("weight_decay", 0, float("inf")),
+    ("rate_epochs", 0, 10_000), ("tile_threshold", 0, 1), ("latent_sigma", 1e-3, 1e3),
 )  # fmt: skip
 
 

@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from trainer.checkpoint import read_tensors, write_tensors
 from trainer.files import write_json
-from trainer.model import CamClassifier, create_backbone, normalization
+from trainer.model import CamClassifier, Classifier, create_backbone, normalization
+from trainer.semantic_decoupling import SemanticClassifier
 from trainer.session import Run
 from trainer.training import Training
 
@@ -60,7 +63,7 @@ def export_model(run: Run, training: Training) -> None:
     write_tensors(run.folder.path("model/model.safetensors"), training.model.state_dict(), {})
     config = {
         "backbone": run.config.backbone,
-        "cam_boost": run.config.cam_boost,
+        **_architecture(training.model),
         "image_size": run.config.image_size,
         "mean": mean,
         "std": std,
@@ -70,17 +73,34 @@ def export_model(run: Run, training: Training) -> None:
     write_json(run.folder.path("model/config.json"), config)
 
 
-def load_model(folder: Path) -> tuple[CamClassifier, tuple[str, ...]]:
+def load_model(folder: Path) -> tuple[Classifier, tuple[str, ...]]:
     """The classifier that `export_model` wrote, in evaluation mode, and its class names.
 
     It takes (B, 3, S, S) float32, squashed to the config's image_size and normalised by its mean and std, and gives
-    logits (B, C) and CAMs (B, C, h, w). Raises ValueError when the folder holds no such model.
+    logits (B, C) and CAMs (B, C, h, w), or those of SST and SARB the classes' features (B, C, D). Raises ValueError
+    when the folder holds no such model.
     """
     try:
         config = json.loads((folder / "config.json").read_text())
-        backbone = create_backbone(config["backbone"], weights="none")
+        model = _untrained(config)
     except (OSError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder} holds no exported classifier ({error!r})") from error
-    model = CamClassifier(backbone, num_classes=len(config["label_names"]), boost=config["cam_boost"])
     model.load_state_dict(read_tensors(folder / "model.safetensors")[0])
     return model.eval(), tuple(config["label_names"])
+
+
+def _architecture(model: Classifier) -> dict[str, Any]:
+    """What `_untrained` needs to know of a classifier, besides its backbone and its classes."""
+    if isinstance(model, SemanticClassifier):
+        return {"classifier": "semantic", "width": model.width, "word_size": model.words.shape[1]}
+    assert isinstance(model, CamClassifier)
+    return {"classifier": "cam", "cam_boost": model.boost}
+
+
+def _untrained(config: dict[str, Any]) -> Classifier:
+    """A classifier of the config's shapes."""
+    backbone, num_classes = create_backbone(config["backbone"], weights="none"), len(config["label_names"])
+    if config["classifier"] == "cam":
+        return CamClassifier(backbone, num_classes=num_classes, boost=config["cam_boost"])
+    words = torch.zeros(num_classes, config["word_size"])
+    return SemanticClassifier(backbone, num_classes=num_classes, width=config["width"], words=words)

@@ -11,6 +11,8 @@ from torch import Tensor
 PARTIAL_BCE_SLOPE, PARTIAL_BCE_OFFSET = -4.45, 5.45
 # https://github.com/Alibaba-MIIL/ASL clamps probabilities so; https://github.com/elijahcole shifts them.
 LOG_FLOOR, LOG_SHIFT = 1e-8, 1e-5
+# https://github.com/HCPLab-SYSU/HCP-MLR-PL, loss/SST.py: for each pair of positives so many of another kind, at random
+RANDOM_PAIRS = 2
 
 
 def bce(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -103,3 +105,28 @@ def positive_log_likelihood(probs: Tensor, labels: Tensor) -> Tensor:
     """-ln p, mean over the known positives; 0 where there is none (the first term of ROLE and EPR)."""
     positive_BC = labels == 1
     return -(probs[positive_BC] + LOG_SHIFT).log().mean() if positive_BC.any() else 0 * probs.sum()
+
+
+def contrastive(features: Tensor, labels: Tensor) -> Tensor:
+    """Pulls a class's features together where two images show it, and pushes others apart; mean over pairs of images.
+
+    features: (B, C, D). A pair with both labels known costs 1 - cos if both are 1, and 1 + cos if one or none is. If
+    there are P pairs of the first kind, of either other kind the P costliest count and 2 P random ones (Chen et al.
+    2022, https://arxiv.org/abs/2112.10941, eq. 9, as in their code, where the unlike push each other apart too).
+    """
+    first, second = torch.triu_indices(len(labels), len(labels), offset=1, device=labels.device)
+    unit_BCD = F.normalize(features, dim=2)
+    cosines_PC = torch.einsum("bcd,ecd->bec", unit_BCD, unit_BCD)[first, second]
+    positives_PC = labels[first] + labels[second]  # NaN unless both are known
+    alike = 1 - cosines_PC[positives_PC == 2]
+    costs = [alike, *(_costliest_and_random(1 + cosines_PC[positives_PC == kind], len(alike)) for kind in (1, 0))]
+    pairs = torch.cat(costs)
+    return pairs.mean() if len(pairs) else 0 * features.sum()
+
+
+def _costliest_and_random(costs: Tensor, number: int) -> Tensor:
+    """Of costs (P,) the largest `number` and RANDOM_PAIRS times as many at random; all where number is 0."""
+    if number == 0:
+        return costs
+    drawn = torch.randperm(len(costs), device=costs.device)[: RANDOM_PAIRS * number]
+    return torch.cat((costs[drawn], costs.topk(min(number, len(costs))).values))

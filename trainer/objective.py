@@ -9,14 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from trainer.model import Classifier
+
 
 @dataclass(frozen=True)
 class Step:
     """One batch as the model saw it, all on its device.
 
     logits, strong_logits: (B, C) float32 of the weakly and, where the objective asks for it, the strongly augmented
-    images. features: what the model gives beside its logits, activation maps (B, C, h, w) as a rule. labels: (B, C) in
-    [0, 1], NaN where nothing is known. indices: (B,) the images' places among the N.
+    images. features: what the model gives beside its logits, activation maps (B, C, h, w) as a rule, in the precision
+    that it ran in. labels: (B, C) in [0, 1], NaN where nothing is known. indices: (B,) the images' places among the N.
     """
 
     logits: Tensor
@@ -38,6 +40,9 @@ class Objective(nn.Module):
     def forward(self, step: Step) -> dict[str, Tensor]:
         """The terms of the loss by name, scalars with their weights; their sum is what is minimised."""
         raise NotImplementedError
+
+    def attach(self, model: Classifier) -> None:
+        """Right after it is made: the model that it will train. What depends on the model's shapes is made here."""
 
     def begin(self, labels: Tensor) -> None:
         """Once, before the first epoch of a run: (N, C) all labels, NaN where nothing is known."""

@@ -33,6 +33,9 @@ _OFFICIAL: dict[str, Any] = {
     "batch_size": 16,  # paper section 4.1
     "learning_rate": 1e-5,  # paper section 4.1
     "head_multiplier": 10.0,
+    "rate_epochs": 0,
+    "weight_decay": 0.0,
+    "trained_blocks": "all",
     "consistency_weight": 1.0,  # paper section 3.4
     "uncertain_weight": 1.0,
     "stop": "official",
@@ -76,11 +79,25 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     },
 }
 
+# https://github.com/HCPLab-SYSU/HCP-MLR-PL, scripts and SST.py
+_PARTIAL: dict[str, Any] = {
+    "labels": "partial",
+    "epochs": 20,
+    "batch_size": 8,
+    "learning_rate": 1e-5,
+    "head_multiplier": 1.0,
+    "rate_epochs": 10,
+    "weight_decay": 5e-4,
+    "trained_blocks": "last",
+}
+
 # What a method learns from, and where its schedule differs from CCD's (each method's own paper or code).
 METHOD_PRESETS: dict[str, dict[str, Any]] = {
     "bce": {"labels": "targets"},
     "bce_ls": {"labels": "targets"},
     "asl": {"labels": "partial", "epochs": 20},  # as the other rows with a tenth of the entries
+    "sst": _PARTIAL,
+    "sarb": _PARTIAL,
     "ll_r": {"labels": "single_positive"},
     "ll_ct": {"labels": "single_positive"},
     "ll_cp": {"labels": "single_positive"},
@@ -107,6 +124,7 @@ _BUNDLED: dict[str, Any] = {
     "image_size": 96,
     "learning_rate": 1e-3,
     "head_multiplier": 3.0,
+    "trained_blocks": "all",
     "batch_size": 32,
 }
 

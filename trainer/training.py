@@ -18,7 +18,7 @@ from trainer.engine import EpochResult, predict_logits, train_one_epoch
 from trainer.files import write_atomically
 from trainer.methods import METHODS
 from trainer.metrics import mean_average_precision
-from trainer.model import create_backbone, normalization
+from trainer.model import create_backbone, freeze_all_but_last_block, normalization
 from trainer.progress import track
 from trainer.session import Run
 
@@ -48,17 +48,23 @@ class Training:
         config, method = run.config, METHODS[run.config.method]
         torch.manual_seed(config.seed)
         backbone = create_backbone(config.backbone, weights=config.backbone_weights)
+        if config.trained_blocks == "last":
+            freeze_all_but_last_block(backbone)
         self.run = run
         self.model = method.model(run, backbone)
         self.model.to(run.machine.device).to(memory_format=torch.channels_last)
-        self._objective = method.objective(run).to(run.machine.device)
+        self._objective = method.objective(run)
+        self._objective.attach(self.model)
+        self._objective.to(run.machine.device)
         self._optimizer = torch.optim.Adam(
             [
                 {"params": list(backbone.parameters()), "lr": config.learning_rate},
                 {"params": _others(self.model, backbone), "lr": config.head_learning_rate},
                 *self._objective.parameter_groups(config.learning_rate),
-            ]
+            ],
+            weight_decay=config.weight_decay,
         )
+        self._rates = [group["lr"] for group in self._optimizer.param_groups]
         self._modules = nn.ModuleDict({"model": self.model, "objective": self._objective})
         self._checkpoints = run.folder.path("checkpoints/last.safetensors").parent
         state = load_training(self._checkpoints, self._modules, self._optimizer)
@@ -88,6 +94,7 @@ class Training:
     def _one_epoch(self, epoch: int, used: npt.NDArray[np.int64], labels: FloatArray) -> None:
         config = self.run.config
         torch.manual_seed(np.random.SeedSequence([config.seed, 1, epoch]).generate_state(1)[0])  # drop-path and dropout
+        self._set_rates(epoch)
         self._objective.begin_epoch(epoch, config.epochs)
         two_views = self._objective.wants_strong_view(epoch)
         with track(self.run.console, f"training {epoch + 1}/{config.epochs}", len(used)) as advance:
@@ -104,6 +111,12 @@ class Training:
         self._objective.end_epoch()
         self._record(epoch, result, labels)
         self._save(epoch)
+
+    def _set_rates(self, epoch: int) -> None:
+        """By the epoch alone, so that there is nothing to resume."""
+        drops = epoch // self.run.config.rate_epochs if self.run.config.rate_epochs else 0
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * 0.1**drops
 
     def _record(self, epoch: int, result: EpochResult, labels: FloatArray) -> None:
         row = {

@@ -12,6 +12,7 @@ from trainer.losses import (
     asymmetric,
     bce,
     consistency,
+    contrastive,
     entropy_weights,
     expected_positives,
     known_bce,
@@ -179,3 +180,33 @@ def test_positive_log_likelihood_looks_at_positives_alone() -> None:
     (p, _, _), (_, r, _) = probabilities()
     assert positive_log_likelihood(probs, TOLD).item() == pytest.approx(-(log(p) + log(r)) / 2, rel=1e-4)
     assert positive_log_likelihood(probs, torch.full_like(TOLD, NAN)).item() == 0
+
+
+# Of one class: two features at a right angle, and one at 45 degrees to both.
+FEATURES = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]], [[1.0, 1.0]]], dtype=torch.float64)
+UNLIKE = 1 + math.sqrt(0.5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ((1, 1, 0), (1 + 3 * UNLIKE) / 4),  # for one pair of positives the costliest other one and two at random
+        ((1, NAN, 0), UNLIKE),
+        ((0, 0, NAN), 1),
+        ((1, NAN, NAN), 0),
+    ],
+)
+def test_contrast_of_three_images_by_hand(labels: tuple[float, ...], expected: float) -> None:
+    value = contrastive(FEATURES, torch.tensor(labels, dtype=torch.float64)[:, None])
+    assert value.item() == pytest.approx(expected)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_contrast_is_bounded_and_leaves_unknown_ones_alone(seed: int) -> None:
+    torch.manual_seed(seed)
+    features = torch.randn(5, 3, 4, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([1.0, 0.0, NAN], dtype=torch.float64)[torch.randint(3, (5, 3))]
+    value = contrastive(features, labels)
+    value.backward()
+    assert 0 <= value.item() <= 2
+    assert (features.grad[labels.isnan()] == 0).all()

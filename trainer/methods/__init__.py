@@ -15,6 +15,8 @@ from trainer.methods import (
     ll_r,
     partial_bce,
     role,
+    sarb,
+    sst,
     wan,
 )
 from trainer.methods.method import Method
@@ -23,6 +25,8 @@ METHODS: dict[str, Method] = {
     "bce": bce.METHOD,
     "bce_ls": bce_ls.METHOD,
     "asl": asl.METHOD,
+    "sst": sst.METHOD,
+    "sarb": sarb.METHOD,
     "ll_r": ll_r.METHOD,
     "ll_ct": ll_ct.METHOD,
     "ll_cp": ll_cp.METHOD,
