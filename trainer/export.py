@@ -1,7 +1,9 @@
 """What people take away from a run: the labels as Parquet, and the classifier as safetensors with a readable config."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -78,9 +80,14 @@ def load_model(folder: Path) -> tuple[CamClassifier, tuple[str, ...]]:
     """
     try:
         config = json.loads((folder / "config.json").read_text())
-        backbone = create_backbone(config["backbone"], weights="none")
+        model = build_classifier(config, num_classes=len(config["label_names"]))
     except (OSError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder} holds no exported classifier ({error!r})") from error
-    model = CamClassifier(backbone, num_classes=len(config["label_names"]), boost=config["cam_boost"])
     model.load_state_dict(read_tensors(folder / "model.safetensors")[0])
     return model.eval(), tuple(config["label_names"])
+
+
+def build_classifier(config: Mapping[str, Any], *, num_classes: int) -> CamClassifier:
+    """A classifier without weights from the settings that an exported model and a run's resolved config share."""
+    backbone = create_backbone(config["backbone"], weights="none")
+    return CamClassifier(backbone, num_classes=num_classes, boost=config["cam_boost"])
