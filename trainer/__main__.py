@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 from cyclopts.config import Env, Yaml
 
 from trainer import __version__
-from trainer.config import DEFAULTS, RunConfig, default_output
+from trainer.config import DEFAULTS, EVALUATION_DEFAULTS, EvaluationConfig, RunConfig, default_output
 
 WRONG_USE, BAD_DATA, UNREACHABLE, PARTIAL = 2, 3, 4, 5
 
@@ -92,6 +92,27 @@ def compare(
     folder = output or default_output(data).with_name(f"{default_output(data).name}-{study}")
     run_study(data, study, seeds, folder, config, Console(), jobs=jobs)
     return 0
+
+
+@app.command
+def evaluate(
+    model: Path, data: str, *, config: Annotated[EvaluationConfig, Parameter(name="*")] = EVALUATION_DEFAULTS
+) -> int:
+    """Measure a trained classifier on images with targets: mAP, CF1, OF1, calibration error and the AP of each class.
+
+    Parameters
+    ----------
+    model
+        A run's folder, an exported model/, a checkpoint (RUN/checkpoints/epoch-NNN.safetensors) or an .onnx file.
+    data
+        As for `run`.
+    """
+    from rich.console import Console
+
+    from trainer.evaluation import evaluate_model
+
+    report = evaluate_model(model, data, config, Console())
+    return PARTIAL if report["images_failed"] else 0
 
 
 @app.meta.default

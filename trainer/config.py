@@ -1,4 +1,4 @@
-"""One frozen dataclass with every setting of a run, and how open settings are filled.
+"""Frozen dataclasses with every setting of a run and of an evaluation, and how open settings are filled.
 
 Precedence: flag > environment (CCD_*) > YAML file > what the data set brings > the named set of constants.
 """
@@ -163,6 +163,27 @@ class RunConfig:
 
 
 DEFAULTS = RunConfig()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Settings of `ccd evaluate`; those that a run has too mean the same."""
+
+    split: Literal["validation", "train"] = "validation"
+    """Which images of DATA."""
+    classes: str | None = None
+    """Class names: a file (one a line) or a comma-separated list. Benchmarks bring their own."""
+    difficult: Literal["negative", "ignore", "positive"] = "negative"
+    """Pascal VOC: how a class with only difficult objects counts."""
+    batch_size: int = 64
+    """Images at a time."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1."""
+    output: Path | None = None
+    """JSON file for the figures and the AP of each class."""
+
+
+EVALUATION_DEFAULTS = EvaluationConfig()
 
 
 @dataclass(frozen=True, kw_only=True)

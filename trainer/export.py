@@ -1,6 +1,7 @@
 """What people take away from a run: the labels as Parquet, and the classifier as safetensors with a readable config."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def load_model(folder: Path) -> tuple[Classifier, tuple[str, ...]]:
     """
     try:
         config = json.loads((folder / "config.json").read_text())
-        model = _untrained(config)
+        model = build_classifier(config, num_classes=len(config["label_names"]))
     except (OSError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder} holds no exported classifier ({error!r})") from error
     model.load_state_dict(read_tensors(folder / "model.safetensors")[0])
@@ -90,17 +91,18 @@ def load_model(folder: Path) -> tuple[Classifier, tuple[str, ...]]:
 
 
 def _architecture(model: Classifier) -> dict[str, Any]:
-    """What `_untrained` needs to know of a classifier, besides its backbone and its classes."""
+    """What `build_classifier` needs to know of a classifier, besides its backbone and its classes."""
     if isinstance(model, SemanticClassifier):
         return {"classifier": "semantic", "width": model.width, "word_size": model.words.shape[1]}
     assert isinstance(model, CamClassifier)
     return {"classifier": "cam", "cam_boost": model.boost}
 
 
-def _untrained(config: dict[str, Any]) -> Classifier:
-    """A classifier of the config's shapes."""
-    backbone, num_classes = create_backbone(config["backbone"], weights="none"), len(config["label_names"])
-    if config["classifier"] == "cam":
+def build_classifier(config: Mapping[str, Any], *, num_classes: int) -> Classifier:
+    """A classifier without weights from the settings that an exported model and, for the paper's classifier, a run's
+    resolved config share."""
+    backbone = create_backbone(config["backbone"], weights="none")
+    if config.get("classifier", "cam") == "cam":
         return CamClassifier(backbone, num_classes=num_classes, boost=config["cam_boost"])
     words = torch.zeros(num_classes, config["word_size"])
     return SemanticClassifier(backbone, num_classes=num_classes, width=config["width"], words=words)
