@@ -14,10 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 START_SECONDS = 240
 STOP_SECONDS = 30
+
+# A busy machine is no fault of the code: tests are not timed.
+settings.register_profile("ccd", deadline=None)
+settings.load_profile("ccd")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 from cyclopts.config import Env, Yaml
 
 from trainer import __version__
-from trainer.config import DEFAULTS, RunConfig, default_output
+from trainer.config import DEFAULTS, EVALUATION_DEFAULTS, EvaluationConfig, RunConfig, default_output
 
 WRONG_USE, BAD_DATA, UNREACHABLE, PARTIAL = 2, 3, 4, 5
 
@@ -35,7 +35,8 @@ def run(data: str, *, output: Path | None = None, config: Flags = DEFAULTS) -> i
     Parameters
     ----------
     data
-        A folder of images, `demo` (drawn scenes), or FORMAT:PATH: voc:DIR, voc07:DIR, voc12:DIR.
+        A folder of images, `demo` (drawn scenes), or FORMAT:PATH: voc07:DIR, voc12:DIR, voc:DIR, coco14:DIR,
+        nuswide:DIR, csv:FILE, parquet:FILE, imagefolder:DIR, webdataset:PATTERN.
     output
         Folder of the run; runs/NAME by default.
     """
@@ -62,8 +63,9 @@ def demo(*, output: Path = Path("runs/demo"), config: Flags = DEFAULTS) -> int:
 def compare(
     data: str,
     *,
-    study: Literal["table2"] = "table2",
+    study: Literal["table1", "table2", "table3", "fig2", "fig3", "fig6a", "fig6b"] = "table2",
     seeds: int = 3,
+    jobs: int = 1,
     output: Path | None = None,
     config: Flags = DEFAULTS,
 ) -> int:
@@ -74,9 +76,12 @@ def compare(
     data
         As for `run`.
     study
-        table2: the method's modules, and full supervision.
+        table1: all methods. table2: the method's modules, and full supervision. table3: AP of the classes with the
+        lowest bias. fig2: class bias. fig3: where local views are. fig6a: how many. fig6b: the initial label's weight.
     seeds
         Runs per row, with seeds 0, 1, ...
+    jobs
+        Runs at a time, each in a process of its own; on several GPUs they take turns.
     output
         Folder of the comparison; runs/NAME-STUDY by default.
     """
@@ -85,8 +90,29 @@ def compare(
     from trainer.compare import run_study
 
     folder = output or default_output(data).with_name(f"{default_output(data).name}-{study}")
-    run_study(data, study, seeds, folder, config, Console())
+    run_study(data, study, seeds, folder, config, Console(), jobs=jobs)
     return 0
+
+
+@app.command
+def evaluate(
+    model: Path, data: str, *, config: Annotated[EvaluationConfig, Parameter(name="*")] = EVALUATION_DEFAULTS
+) -> int:
+    """Measure a trained classifier on images with targets: mAP, CF1, OF1, calibration error and the AP of each class.
+
+    Parameters
+    ----------
+    model
+        A run's folder, an exported model/, a checkpoint (RUN/checkpoints/epoch-NNN.safetensors) or an .onnx file.
+    data
+        As for `run`.
+    """
+    from rich.console import Console
+
+    from trainer.evaluation import evaluate_model
+
+    report = evaluate_model(model, data, config, Console())
+    return PARTIAL if report["images_failed"] else 0
 
 
 @app.meta.default

@@ -51,9 +51,9 @@ def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
     return digest.hexdigest()
 
 
-def save_training(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def save_training(folder: Path, modules: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Saves everything that the next epoch depends on, as folder/last.safetensors; keeps the one before it."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors = {f"module.{name}": tensor for name, tensor in modules.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in slots.items()}
     last = folder / "last.safetensors"
@@ -62,7 +62,7 @@ def save_training(folder: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     write_tensors(last, tensors, state)
 
 
-def load_training(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+def load_training(folder: Path, modules: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
     """Restores the newest undamaged checkpoint in place and returns its state; None when there is none yet."""
     for path in (folder / "last.safetensors", folder / "previous.safetensors"):
         if not path.exists():
@@ -72,13 +72,14 @@ def load_training(folder: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         except ValueError as error:
             log.warning("%s; going back to the checkpoint before it", error)
             continue
-        _restore(model, optimizer, tensors)
+        _restore(modules, optimizer, tensors)
         return state
     return None
 
 
-def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
+def _restore(modules: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    prefix = "module."
+    modules.load_state_dict({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})
     slots: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):

@@ -1,59 +1,83 @@
-"""Runs the rows of a study over several seeds with one labeler, and makes a table of mean and deviation."""
+"""Runs the rows of a study over several seeds, beside each other where there is room, with one labeler for all."""
 
-import csv
-import io
-import statistics
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
-from rich.table import Table
 
 from trainer.config import RunConfig, resolve
-from trainer.files import write_atomically
 from trainer.labeler_process import LabelerProcess
 from trainer.labeling import own_labeler_flags
 from trainer.pipeline import read_summary, run_pipeline
 from trainer.session import data_format
+from trainer.studies import STUDIES, Row, Study
+from trainer.study_report import print_table, write_report
+
+Results = dict[str, list[Path]]
+"""Folders of finished runs by the name of their row, in the order of their seeds."""
+
+
+def run_study(
+    data: str, name: str, seeds: int, output: Path, config: RunConfig, console: Console, *, jobs: int = 1
+) -> None:
+    """Runs what is missing with `jobs` processes, prints the table, writes table.md, table.csv and the figures into
+    `output`. Runs share a labeler, whose cache answers the second time what several of them ask for."""
+    study = STUDIES[name]
+    with SharedLabeler(data, config) as address:
+        wanted = list(_wanted(data, study, seeds, output, replace(config, labeler=address)))
+        missing = [run for run in wanted if not (run.folder / "summary.json").exists()]
+        if jobs == 1:
+            for run in missing:
+                console.rule(f"{run.row.name}, seed {run.config.seed}")
+                run_pipeline(run.data, run.folder, run.config, console)
+        else:
+            _run_beside_each_other(missing, jobs, console)
+    results: Results = {row.name: [run.folder for run in wanted if run.row is row] for row in study.rows}
+    write_report(study, results, output, data_format(data))
+    print_table(study, results, data_format(data), console, title=f"{study.title}: {data}, {seeds} seeds")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row of a study: a name, settings over the common ones, and the paper's figure on VOC12 (mAP in %)."""
-
-    name: str
-    settings: dict[str, Any]
-    paper: float | None
-
-
-NO_MODULE = Row("no module", {"update": False, "debias": False, "consistency": False}, 86.4)
-FULL_SUPERVISION = Row("full supervision", {"method": "supervised"}, 90.1)
-
-# Paper Table 2, and full supervision (Table 1) as the upper bound.
-TABLE2 = (
-    NO_MODULE,
-    Row("update", {"debias": False, "consistency": False}, 88.7),
-    Row("update + debias", {"consistency": False}, 89.4),
-    Row("update + consistency", {"debias": False}, 88.8),
-    Row("update + debias + consistency", {}, 90.1),
-    FULL_SUPERVISION,
-)
-
-STUDIES: dict[str, tuple[Row, ...]] = {"table2": TABLE2}
+class _Run:
+    row: Row
+    data: str
+    folder: Path
+    config: RunConfig
 
 
-def run_study(data: str, study: str, seeds: int, output: Path, config: RunConfig, console: Console) -> None:
-    """Runs what is missing, prints the table, writes table.md and table.csv into `output`."""
-    rows = STUDIES[study]
-    with SharedLabeler(data, config) as address:
-        common = replace(config, labeler=address)
-        results: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
-        for seed in range(seeds):  # seed by seed, so that an interrupted study has whole tables
-            for row in rows:
-                results[row.name].append(_one(data, row, seed, output, common, console))
-    _write(rows, results, output)
-    console.print(_table(rows, results, f"{study} on {data}, {seeds} seeds"))
+def _wanted(data: str, study: Study, seeds: int, output: Path, common: RunConfig) -> Iterator[_Run]:
+    """Seed by seed, so that an interrupted study has whole tables."""
+    for seed in range(seeds):
+        for row in study.rows:
+            folder = output / f"{row.slug}-seed{seed}"
+            yield _Run(row, data, folder, replace(common, seed=seed, **row.settings))
+
+
+def _run_beside_each_other(runs: list[_Run], jobs: int, console: Console) -> None:
+    """Raises the first error after the others have ended; what is finished stays."""
+    context = multiprocessing.get_context("spawn")  # CUDA and gRPC survive no fork
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        devices = torch.cuda.device_count()
+        futures = {}
+        for number, run in enumerate(runs):
+            device = f"cuda:{number % devices}" if run.config.device == "auto" and devices else run.config.device
+            moved = replace(run, config=replace(run.config, device=device))
+            futures[pool.submit(_run_quietly, moved, max(1, (os.cpu_count() or 1) // jobs))] = run
+        for future, run in futures.items():
+            mean = future.result()["map"].get("validation")
+            console.print(f"{run.row.name}, seed {run.config.seed}: {'-' if mean is None else f'{mean:.1f}'}")
+
+
+def _run_quietly(run: _Run, threads: int) -> dict[str, Any]:
+    torch.set_num_threads(threads)
+    run_pipeline(run.data, run.folder, run.config, Console(quiet=True))
+    return read_summary(run.folder)
 
 
 class SharedLabeler:
@@ -74,43 +98,3 @@ class SharedLabeler:
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             self._process.close()
-
-
-def _one(data: str, row: Row, seed: int, output: Path, common: RunConfig, console: Console) -> dict[str, Any]:
-    folder = output / f"{row.name.replace(' + ', '-').replace(' ', '-')}-seed{seed}"
-    if (folder / "summary.json").exists():
-        return read_summary(folder)
-    console.rule(f"{row.name}, seed {seed}")
-    return run_pipeline(data, folder, replace(common, seed=seed, **row.settings), console).summary
-
-
-def _mean_sd(results: list[dict[str, Any]], key: str) -> str:
-    values = [result["map"][key] for result in results if key in result["map"]]
-    if not values:
-        return "-"
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
-
-
-HEADER = ("method", "validation mAP", "best epoch (oracle)", "label mAP", "paper, VOC12")
-
-
-def _cells(row: Row, results: list[dict[str, Any]]) -> tuple[str, ...]:
-    columns = ("validation", "validation_best_epoch", "final_labels")
-    return (row.name, *(_mean_sd(results, key) for key in columns), "-" if row.paper is None else f"{row.paper:.1f}")
-
-
-def _table(rows: tuple[Row, ...], results: dict[str, list[dict[str, Any]]], title: str) -> Table:
-    table = Table(*HEADER, title=title)
-    for row in rows:
-        table.add_row(*_cells(row, results[row.name]))
-    return table
-
-
-def _write(rows: tuple[Row, ...], results: dict[str, list[dict[str, Any]]], output: Path) -> None:
-    cells = [HEADER, *(_cells(row, results[row.name]) for row in rows)]
-    lines = ["| " + " | ".join(line) + " |" for line in cells]
-    lines.insert(1, "|" + " --- |" * len(HEADER))
-    write_atomically(output / "table.md", ("\n".join(lines) + "\n").encode())
-    text = io.StringIO()
-    csv.writer(text).writerows(cells)
-    write_atomically(output / "table.csv", text.getvalue().encode())

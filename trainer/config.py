@@ -1,4 +1,4 @@
-"""One frozen dataclass with every setting of a run, and how open settings are filled.
+"""Frozen dataclasses with every setting of a run and of an evaluation, and how open settings are filled.
 
 Precedence: flag > environment (CCD_*) > YAML file > what the data set brings > the named set of constants.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from trainer.presets import CONSTANTS, DATA_PRESETS
+from trainer.presets import CONSTANTS, DATA_PRESETS, METHOD_PRESETS
 
 # More threads than this only wait for each other: batches come from a few at a time.
 MAX_WORKERS = 8
@@ -23,12 +23,20 @@ class RunConfig:
     # --- what to learn -------------------------------------------------------------------------------------------
     classes: str | None = None
     """Class names: a file (one a line) or a comma-separated list. Benchmarks bring their own."""
-    method: Literal["ccd", "supervised"] = "ccd"
-    """ccd: without labels. supervised: on the data set's targets, the upper bound (same backbone and schedule)."""
+    method: str = "ccd"
+    """ccd, cdul, an, an_ls, wan, partial_bce, epr, role: without labels. bce, bce_ls: on all targets, the upper bound.
+    asl, sst, sarb: on a part of them. ll_r, ll_ct, ll_cp, g2netpl: on one positive of each image."""
+    labels: Literal["targets", "partial", "single_positive", "clip_top1", "clip_confident", "clip_soft"] | None = None
+    """What the method learns from, if not its own: all targets, a part of them, one positive of each image, CLIP's most
+    probable class, that and the less probable half of the classes as absent, or CLIP's probabilities."""
+    known_share: float = 0.1
+    """Part of the targets' entries that `partial` tells."""
     constants: Constants = "fixed"
     """Named set of constants: the paper's, its released code's, or the released code's with its faults mended."""
     difficult: Literal["negative", "ignore", "positive"] = "negative"
     """Pascal VOC: how a class with only difficult objects counts."""
+    all_images: bool = False
+    """COCO: also take the images without any annotation, which the literature leaves out."""
     seed: int = 0
     """Seed of everything random."""
 
@@ -78,6 +86,9 @@ class RunConfig:
     """Lower limit of a probability before debiasing. None: 1 / classes."""
     alpha: float | None = None
     """Weight of the initial label in the update (eq. 7)."""
+    view_policy: Literal["cam", "around_gt", "gt", "random", "grid"] = "cam"
+    """Where local views are: around the classifier's activations, around annotated objects, these objects themselves,
+    anywhere, or in a grid of 3 x 3 (paper Fig. 3). Objects are known of Pascal VOC folders."""
     views: Literal["search", "mean", "fixed"] | None = None
     """Threshold over which a class gets a view: searched upwards as in the released code, the one that gives
     `mean_views` views per image, or `view_threshold` itself."""
@@ -95,6 +106,16 @@ class RunConfig:
     """Widening of a box on each side, as a fraction of the view."""
     empty_views: Literal["keep", "floor"] | None = None
     """An image without a view: keep its initial label, or blend it with the floor (released code)."""
+
+    # --- other methods -------------------------------------------------------------------------------------------
+    positives: float | None = None
+    """role and epr: classes that an image shows on average. None: as many as are known of one."""
+    latent_sigma: float = 1.0
+    """cdul and g2netpl: how far from 1/2 a label still moves fast; at 1 all move alike, at 0.2 the sure ones stay."""
+    tile_threshold: float = 0.0
+    """cdul: probability from which a tile is believed to show a class."""
+    word_vectors: str | None = None
+    """sst and sarb: file of word vectors in GloVe's text format for the class names. None: learned with the rest."""
 
     # --- classifier ----------------------------------------------------------------------------------------------
     backbone: str | None = None
@@ -115,6 +136,12 @@ class RunConfig:
     """Adam's rate for the head. None: learning_rate times the constants' factor."""
     head_multiplier: float | None = None
     """The head's rate over the backbone's."""
+    rate_epochs: int | None = None
+    """Epochs after which both rates fall to a tenth, again and again; 0 is never."""
+    weight_decay: float | None = None
+    """Adam's L2 penalty."""
+    trained_blocks: Literal["all", "last"] | None = None
+    """Of the backbone: all, or of a ResNet the last block (`layer4`) alone."""
     consistency_weight: float | None = None
     """Weight beta of the consistency loss (eq. 8)."""
     uncertain_weight: float | None = None
@@ -139,9 +166,31 @@ DEFAULTS = RunConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Settings of `ccd evaluate`; those that a run has too mean the same."""
+
+    split: Literal["validation", "train"] = "validation"
+    """Which images of DATA."""
+    classes: str | None = None
+    """Class names: a file (one a line) or a comma-separated list. Benchmarks bring their own."""
+    difficult: Literal["negative", "ignore", "positive"] = "negative"
+    """Pascal VOC: how a class with only difficult objects counts."""
+    batch_size: int = 64
+    """Images at a time."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1."""
+    output: Path | None = None
+    """JSON file for the figures and the AP of each class."""
+
+
+EVALUATION_DEFAULTS = EvaluationConfig()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings(RunConfig):
     """A `RunConfig` in which nothing is open any more."""
 
+    labels: Literal["targets", "partial", "single_positive", "clip_top1", "clip_confident", "clip_soft"]
     clip: str
     clip_weights: str
     prompt: str
@@ -169,6 +218,9 @@ class Settings(RunConfig):
     learning_rate: float
     head_learning_rate: float
     head_multiplier: float
+    rate_epochs: int
+    weight_decay: float
+    trained_blocks: Literal["all", "last"]
     consistency_weight: float
     uncertain_weight: float
     stop: Literal["fixed", "paper", "official", "last"]
@@ -181,7 +233,10 @@ def resolve(config: RunConfig, *, data_format: str, num_classes: int, prompt: st
 
     Raises ValueError when settings contradict each other.
     """
-    values = CONSTANTS[config.constants] | DATA_PRESETS.get(data_format, {}) | {"prompt": prompt}
+    if config.method not in METHOD_PRESETS:
+        raise ValueError(f"--method {config.method}: there is none of that name; known: {', '.join(METHOD_PRESETS)}")
+    values = CONSTANTS[config.constants] | METHOD_PRESETS[config.method]
+    values |= DATA_PRESETS.get(data_format, {}) | {"prompt": prompt}
     values |= {"floor": 1 / num_classes, "workers": min(os.cpu_count() or 1, MAX_WORKERS)}
     values |= {f.name: value for f in fields(config) if (value := getattr(config, f.name)) is not None}
     values.setdefault("head_learning_rate", values["learning_rate"] * values["head_multiplier"])
@@ -213,7 +268,8 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("alpha", 0, 1), ("floor", 0, 1), ("cam_threshold", 0, 1), ("box_offset", 0, 1), ("view_threshold", 0, 1),
     ("uncertain_weight", 0, 1), ("max_entropy", 0, float("inf")), ("consistency_weight", 0, float("inf")),
     ("learning_rate", 0, float("inf")), ("image_size", 32, 4096), ("view_size", 32, 4096), ("epochs", 1, 10_000),
-    ("batch_size", 1, 65_536),
+    ("batch_size", 1, 65_536), ("known_share", 0, 1), ("weight_decay", 0, float("inf")),
+    ("rate_epochs", 0, 10_000), ("tile_threshold", 0, 1), ("latent_sigma", 1e-3, 1e3),
 )  # fmt: skip
 
 

@@ -13,13 +13,14 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from trainer.compare import FULL_SUPERVISION, NO_MODULE, SharedLabeler
+from trainer.compare import SharedLabeler
 from trainer.config import RunConfig
 from trainer.data.sample import ImageSet
 from trainer.files import read_json
 from trainer.methods import ccd
 from trainer.pipeline import run_pipeline
 from trainer.session import open_run
+from trainer.studies import FULL_SUPERVISION, NO_MODULE
 
 # Largest object of a class, as a share of the image's area, up to which the class counts as this size.
 SIZES = (("small (under 5 %)", 0.05), ("medium (5 to 20 %)", 0.20), ("large (over 20 %)", 1.01))

@@ -3,6 +3,7 @@
 Shapes: N images, B batch, C classes, h w cells of a CAM.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from torch import Tensor
 
 from trainer.config import RunConfig
 from trainer.data.loader import Batch
-from trainer.losses import bce, consistency
-from trainer.model import CamClassifier
+from trainer.model import Classifier
+from trainer.objective import Objective, Step
 from trainer.progress import Advance
 
 FloatArray = npt.NDArray[np.float32]
@@ -55,46 +56,41 @@ class Machine:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """Means of the losses over images, and each image's probabilities (N, C) in [0, 1] as they were while training."""
+    """Means of the loss's terms over images, and each image's probabilities (N, C) in [0, 1] as they were while
+    training."""
 
-    label_loss: float
-    consistency_loss: float
+    losses: dict[str, float]
     probs: FloatArray
 
 
 def train_one_epoch(
-    model: CamClassifier,
+    model: Classifier,
+    objective: Objective,
     batches: Iterable[Batch],
     optimizer: torch.optim.Optimizer,
     machine: Machine,
     *,
     labels: FloatArray,
-    image_weights: FloatArray | None,
-    beta: float,
+    rows: npt.NDArray[np.int64],
     advance: Advance,
 ) -> EpochResult:
-    """One pass over the training images: BCE to the labels (N, C) + beta x consistency (paper eq. 8).
+    """One pass over the training images, whose labels are (N, C) and whose places among all images are `rows` (N,).
 
-    `image_weights` (N,) weighs each image's label loss. Batches bring a strong view when beta is positive. Raises
-    FloatingPointError when the loss stops being finite: going on would only destroy the weights.
+    Batches bring a strong view where the objective wants one. Raises FloatingPointError when the loss stops being
+    finite: going on would only destroy the weights.
     """
     model.train()
-    labels_NC = torch.from_numpy(labels)
-    weights_N = None if image_weights is None else torch.from_numpy(image_weights)
+    labels_NC, rows_N = torch.from_numpy(labels), torch.from_numpy(rows)
     probs_NC = np.full(labels.shape, np.nan, np.float32)
-    sums = np.zeros(2)
+    sums: Counter[str] = Counter()
     seen = 0
     for batch in batches:
-        target_BC = machine.put(labels_NC[batch.indices])
-        weights_B = None if weights_N is None else machine.put(weights_N[batch.indices])
         with machine.autocast():
-            logits_BC, _ = model(machine.put_images(batch.weak))
-            strong_BC = None if batch.strong is None else model(machine.put_images(batch.strong))[0]
-        label_loss = bce(logits_BC.float(), target_BC, weights_B)
-        consistency_loss = (
-            logits_BC.new_zeros(()) if strong_BC is None else consistency(strong_BC.float(), logits_BC.float())
-        )
-        loss = label_loss + beta * consistency_loss
+            logits_BC, features = model(machine.put_images(batch.weak))
+            strong_BC = None if batch.strong is None else model(machine.put_images(batch.strong))[0].float()
+        target_BC, rows_B = machine.put(labels_NC[batch.indices]), machine.put(rows_N[batch.indices])
+        terms = objective(Step(logits_BC.float(), strong_BC, features, target_BC, rows_B))
+        loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} after {seen} images; a smaller --learning-rate helps")
         optimizer.zero_grad(set_to_none=True)
@@ -102,17 +98,16 @@ def train_one_epoch(
         optimizer.step()
         count = len(batch.indices)
         seen += count
-        sums += count * np.array([label_loss.item(), consistency_loss.item()])
+        sums.update({name: count * term.item() for name, term in terms.items()})
         probs_NC[batch.indices.numpy()] = logits_BC.detach().float().sigmoid().cpu().numpy()
-        advance(count, f"loss {sums.sum() / seen:.4f}")
+        advance(count, f"loss {sum(sums.values()) / seen:.4f}")
     assert np.isfinite(probs_NC).all(), "an image was missing from the epoch"
-    label_mean, consistency_mean = sums / seen
-    return EpochResult(float(label_mean), float(consistency_mean), probs_NC)
+    return EpochResult({name: float(total) / seen for name, total in sums.items()}, probs_NC)
 
 
 @torch.inference_mode()
 def predict(
-    model: CamClassifier, batches: Iterable[Batch], machine: Machine, *, advance: Advance
+    model: Classifier, batches: Iterable[Batch], machine: Machine, *, advance: Advance
 ) -> Iterator[tuple[npt.NDArray[np.int64], FloatArray, FloatArray]]:
     """Yields (indices (B,), logits (B, C), CAMs (B, C, h, w)) per batch, as float32; only one batch is in memory."""
     model.eval()
@@ -124,7 +119,7 @@ def predict(
 
 
 def predict_logits(
-    model: CamClassifier, batches: Iterable[Batch], machine: Machine, *, num_images: int, advance: Advance
+    model: Classifier, batches: Iterable[Batch], machine: Machine, *, num_images: int, advance: Advance
 ) -> FloatArray:
     """Logits (N, C) float32 of all images, in their order."""
     parts = [(indices, logits) for indices, logits, _ in predict(model, batches, machine, advance=advance)]

@@ -1,7 +1,10 @@
-"""Files that are either whole or absent, whatever kills the process."""
+"""Files and folders that are either whole or absent, whatever kills the process."""
 
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +32,23 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A neighbouring folder to write in, which takes the name of `folder` when the block ends without an error.
+
+    When another process was faster, its folder stays: callers name folders by what they hold.
+    """
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        try:
+            draft.replace(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

@@ -4,7 +4,7 @@ Shapes: B batch, F features, C classes, h w cells of the feature map.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import timm
 import torch
@@ -14,7 +14,28 @@ from torch import Tensor, nn
 DEMO_BACKBONE = Path(__file__).parent / "demo_backbone"
 
 
-class CamClassifier(nn.Module):
+class Classifier(nn.Module):
+    """A timm backbone without head, and what a method puts on it.
+
+    forward: (B, 3, H, W) normalised float images -> logits (B, C), and what else the method's objective needs.
+    """
+
+    backbone: nn.Module
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        outputs: tuple[Tensor, Tensor] = super().__call__(images)
+        return outputs
+
+    def train(self, mode: bool = True) -> Self:
+        """Frozen blocks of the backbone stay in evaluation mode: the statistics of their batch norm must not move."""
+        super().train(mode)
+        for block in self.backbone.children():
+            if any(not parameter.requires_grad for parameter in block.parameters()):
+                block.eval()
+        return self
+
+
+class CamClassifier(Classifier):
     """Multi-label classifier that gives logits and class activation maps in one pass.
 
     `backbone` is a timm model without head; `boost` multiplies positive activations before they are pooled
@@ -98,6 +119,16 @@ def _load(backbone: nn.Module, path: Path) -> None:
             f"missing or of another shape, such as {min(missing)}"
         )
     backbone.load_state_dict(usable)
+
+
+def freeze_all_but_last_block(backbone: nn.Module) -> None:
+    """Of a ResNet only `layer4` trains on. Raises ValueError for a backbone that has none."""
+    if not hasattr(backbone, "layer4"):
+        raise ValueError(
+            f"--trained-blocks last: {type(backbone).__name__} has no layer4 as ResNets have; use --trained-blocks all"
+        )
+    backbone.requires_grad_(False)
+    backbone.layer4.requires_grad_(True)
 
 
 def normalization(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:

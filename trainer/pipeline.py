@@ -14,6 +14,7 @@ from rich.console import Console
 
 from trainer import __version__
 from trainer.config import RunConfig
+from trainer.data.counts import describe_counts
 from trainer.export import export_labels, export_model
 from trainer.files import write_atomically, write_json
 from trainer.labeling import Labeler
@@ -79,6 +80,7 @@ def _introduce(run: Run) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    _print_counts(run)
     for image_id, reason in run.failed:
         run.console.print(
             f"left out {image_id}: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True
@@ -93,6 +95,16 @@ def _introduce(run: Run) -> None:
         "device": str(run.machine.device),
     }
     write_json(run.folder.path("environment.json"), environment)
+
+
+def _print_counts(run: Run) -> None:
+    """Images and labels of each split; a warning where a benchmark's are not as published: results do not compare."""
+    train, validation = run.published or (None, None)
+    for images, published in ((run.train, train), (run.validation, validation)):
+        if images is not None:
+            line, differs = describe_counts(images, published)
+            line, style = (f"warning: {line}", "yellow") if differs else (line, None)
+            run.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _write_failed(run: Run) -> tuple[tuple[str, str], ...]:

@@ -15,7 +15,7 @@ from trainer.config import DEFAULTS, LABELER_FILES, RunConfig, Settings, resolve
 from trainer.data.formats import open_data
 from trainer.data.index import Index, build_index
 from trainer.data.pixel_cache import PixelCache
-from trainer.data.sample import DataSplits, ImageSet
+from trainer.data.sample import DataSplits, ImageSet, Published
 from trainer.engine import Machine
 from trainer.files import write_atomically
 from trainer.progress import track
@@ -45,6 +45,7 @@ class Run:
     sizes: npt.NDArray[np.int32]
     validation: ImageSet | None
     failed: tuple[tuple[str, str], ...]
+    published: tuple[Published, Published] | None
 
     @property
     def num_classes(self) -> int:
@@ -62,7 +63,13 @@ def open_run(data: str, output: Path, config: RunConfig, console: Console) -> Ru
     Raises DataError for data that cannot be used, ValueError for settings that contradict each other or the folder.
     """
     try:
-        splits = open_data(data, classes=config.classes, difficult=config.difficult, cache=cache_folder())
+        splits = open_data(
+            data,
+            classes=config.classes,
+            difficult=config.difficult,
+            all_images=config.all_images,
+            cache=cache_folder(),
+        )
     except (ValueError, OSError) as error:
         raise DataError(str(error)) from error
     settings = resolve(config, data_format=data_format(data), num_classes=len(splits.class_names), prompt=splits.prompt)
@@ -97,6 +104,7 @@ def _look_at_images(data: str, splits: DataSplits, settings: Settings, folder: R
         sizes=index.sizes[index.ok],
         validation=validation,
         failed=tuple((row.image_id, row.reason) for row in failures),
+        published=splits.published,
     )
 
 

@@ -10,12 +10,13 @@ from rich.table import Table
 
 from trainer.files import write_atomically, write_json
 from trainer.methods import ccd
-from trainer.metrics import average_precisions, mean_average_precision
+from trainer.metrics import average_precisions, classification_figures, mean_average_precision
 from trainer.session import Run
 from trainer.training import Training
+from trainer.view_policies import VIEWS
 
 
-def summarise(run: Run, training: Training, quality: dict[str, float]) -> dict[str, Any]:
+def summarise(run: Run, training: Training, quality: dict[str, dict[str, float]]) -> dict[str, Any]:
     """Writes summary.json and returns it; `quality` is what `evaluate` measured."""
     state = run.folder.state
     views = state.get("views", {})
@@ -38,23 +39,28 @@ def summarise(run: Run, training: Training, quality: dict[str, float]) -> dict[s
         "stop_epoch": training.kept_epoch,
         "stop_rule_fired": training.history.stop_epoch is not None,
         "epochs_trained": training.history.epochs,
-        "map": quality,
+        **quality,
     }
     write_json(run.folder.path("summary.json"), summary)
     return summary
 
 
 def _clip_forward_passes(run: Run, views: dict[str, Any]) -> int:
-    return 0 if run.config.method == "supervised" else len(run.train) + int(views.get("count", 0))
+    if not run.config.labels.startswith("clip"):
+        return 0
+    tiles = VIEWS * len(run.train) if run.config.method == "cdul" else 0
+    return len(run.train) + tiles + int(views.get("count", 0))
 
 
-def evaluate(run: Run, training: Training) -> dict[str, float]:
-    """mAP in percent of labels and classifier, only where targets exist; writes per_class.csv.
+def evaluate(run: Run, training: Training) -> dict[str, dict[str, float]]:
+    """Figures in percent, only where targets exist; writes per_class.csv.
 
-    Label quality is measured on the training images before floor and clamp. `validation` is the label-free stop,
-    `validation_best_epoch` an oracle that looked at the targets.
+    `map` has the mAP of labels and classifier. Label quality is measured on the training images before floor and clamp;
+    `validation` is the label-free stop, `validation_best_epoch` an oracle that looked at the targets.
+    `evaluation` has the classifier's other figures on the validation images.
     """
-    quality = {}
+    quality: dict[str, float] = {}
+    figures: dict[str, float] = {}
     targets = run.train.targets
     if targets is not None and run.config.method == "ccd":
         for name, scores in zip(("initial_labels", "final_labels"), ccd.quality_scores(run), strict=True):
@@ -68,7 +74,8 @@ def evaluate(run: Run, training: Training) -> dict[str, float]:
         _write_per_class(run, precisions)
         quality["validation"] = 100 * float(precisions.mean())
         quality["validation_best_epoch"] = max(training.history.column("validation_map"))
-    return quality
+        figures = classification_figures(logits, run.validation.targets)
+    return {"map": quality, "evaluation": figures}
 
 
 def _write_per_class(run: Run, precisions: np.ndarray[Any, Any]) -> None:
@@ -98,6 +105,8 @@ def print_summary(run: Run, summary: dict[str, Any], console: Console) -> None:
     }
     for key, value in summary["map"].items():
         table.add_row(names[key], f"{value:.1f} %")
+    if figures := summary["evaluation"]:
+        table.add_row("CF1, OF1 at 0.5", f"{figures['cf1']:.1f} %, {figures['of1']:.1f} %")
     table.add_row("weights of epoch", f"{summary['stop_epoch'] + 1} of {summary['epochs_trained']}")
     table.add_row("seconds", f"{sum(summary['seconds'].values()):.0f}")
     table.add_row("folder", str(run.folder.root))

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from trainer.checkpoint import load_training, read_tensors, save_training, write_tensors
 from trainer.data.loader import EvaluationBatches, TrainingBatches
 from trainer.early_stopping import pseudo_label_map, stop_epoch
 from trainer.engine import EpochResult, predict_logits, train_one_epoch
 from trainer.files import write_atomically
-from trainer.losses import entropy_weights
+from trainer.methods import METHODS
 from trainer.metrics import mean_average_precision
-from trainer.model import CamClassifier, create_backbone, normalization
+from trainer.model import create_backbone, freeze_all_but_last_block, normalization
 from trainer.progress import track
 from trainer.session import Run
 
@@ -44,24 +45,34 @@ class Training:
     """A classifier in training: made from the seed or from the last checkpoint, advanced by `train_until`."""
 
     def __init__(self, run: Run) -> None:
-        config = run.config
+        config, method = run.config, METHODS[run.config.method]
         torch.manual_seed(config.seed)
         backbone = create_backbone(config.backbone, weights=config.backbone_weights)
+        if config.trained_blocks == "last":
+            freeze_all_but_last_block(backbone)
         self.run = run
-        self.model = CamClassifier(backbone, num_classes=run.num_classes, boost=config.cam_boost)
+        self.model = method.model(run, backbone)
         self.model.to(run.machine.device).to(memory_format=torch.channels_last)
+        self._objective = method.objective(run)
+        self._objective.attach(self.model)
+        self._objective.to(run.machine.device)
         self._optimizer = torch.optim.Adam(
             [
                 {"params": list(backbone.parameters()), "lr": config.learning_rate},
-                {"params": list(self.model.head.parameters()), "lr": config.head_learning_rate},
-            ]
+                {"params": _others(self.model, backbone), "lr": config.head_learning_rate},
+                *self._objective.parameter_groups(config.learning_rate),
+            ],
+            weight_decay=config.weight_decay,
         )
+        self._rates = [group["lr"] for group in self._optimizer.param_groups]
+        self._modules = nn.ModuleDict({"model": self.model, "objective": self._objective})
         self._checkpoints = run.folder.path("checkpoints/last.safetensors").parent
-        state = load_training(self._checkpoints, self.model, self._optimizer)
+        state = load_training(self._checkpoints, self._modules, self._optimizer)
         self.history = History(**state) if state else History()
 
     def train_until(self, epoch: int, labels: Callable[[], FloatArray], *, stage: str) -> None:
-        """Trains up to `epoch` (exclusive) on labels (N, C) in [0, 1]; rows of NaN are left out.
+        """Trains up to `epoch` (exclusive) on labels (N, C) in [0, 1], NaN where nothing is known; images of which
+        nothing is known are left out.
 
         Writes a checkpoint and a line of metrics after each epoch. Ends early where the stop rule fires and the
         constants say so. Labels are asked for only when an epoch is left to train, and their time is not the stage's.
@@ -69,7 +80,9 @@ class Training:
         if self.run.folder.done(stage):
             return
         labels_NC = labels() if self._goes_on(epoch) else np.empty((0, self.run.num_classes), np.float32)
-        used = np.flatnonzero(np.isfinite(labels_NC).all(axis=1))
+        used = np.flatnonzero(np.isfinite(labels_NC).any(axis=1))
+        if self.history.epochs == 0 and len(used):
+            self._objective.begin(self.run.machine.put(torch.from_numpy(labels_NC)))
         with self.run.folder.stage(stage):
             while self._goes_on(epoch):
                 self._one_epoch(self.history.epochs, used, labels_NC[used])
@@ -80,34 +93,41 @@ class Training:
 
     def _one_epoch(self, epoch: int, used: npt.NDArray[np.int64], labels: FloatArray) -> None:
         config = self.run.config
-        after_warmup = epoch >= config.warmup_epochs
-        beta = config.consistency_weight if config.consistency and after_warmup and config.method == "ccd" else 0.0
         torch.manual_seed(np.random.SeedSequence([config.seed, 1, epoch]).generate_state(1)[0])  # drop-path and dropout
+        self._set_rates(epoch)
+        self._objective.begin_epoch(epoch, config.epochs)
+        two_views = self._objective.wants_strong_view(epoch)
         with track(self.run.console, f"training {epoch + 1}/{config.epochs}", len(used)) as advance:
             result = train_one_epoch(
                 self.model,
-                self._training_batches(used, two_views=beta > 0).epoch(epoch),
+                self._objective,
+                self._training_batches(used, two_views=two_views).epoch(epoch),
                 self._optimizer,
                 self.run.machine,
                 labels=labels,
-                image_weights=self._image_weights(used) if after_warmup else None,
-                beta=beta,
+                rows=used,
                 advance=advance,
             )
+        self._objective.end_epoch()
         self._record(epoch, result, labels)
         self._save(epoch)
+
+    def _set_rates(self, epoch: int) -> None:
+        """By the epoch alone, so that there is nothing to resume."""
+        drops = epoch // self.run.config.rate_epochs if self.run.config.rate_epochs else 0
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * 0.1**drops
 
     def _record(self, epoch: int, result: EpochResult, labels: FloatArray) -> None:
         row = {
             "epoch": epoch,
-            "label_loss": result.label_loss,
-            "consistency_loss": result.consistency_loss,
+            **result.losses,
             "map_against_labels": pseudo_label_map(result.probs, labels),
             "validation_map": self._validation_map(),
         }
         self.history.rows.append(row)
         config = self.run.config
-        if config.stop == "last" or config.method == "supervised":  # targets hold no noise that epochs could fit
+        if config.stop == "last" or not METHODS[config.method].stops:
             return
         curve = self.history.column("map_against_labels")
         self.history.stop_epoch = stop_epoch(curve, rule=config.stop, warmup_epochs=config.warmup_epochs)
@@ -115,7 +135,7 @@ class Training:
     def _save(self, epoch: int) -> None:
         """Weights of this epoch first, then the checkpoint that says the epoch is finished, then what only informs."""
         write_tensors(self._weights_path(epoch), self.model.state_dict(), {"epoch": epoch})
-        save_training(self._checkpoints, self.model, self._optimizer, vars(self.history))
+        save_training(self._checkpoints, self._modules, self._optimizer, vars(self.history))
         keep = {epoch, epoch - 1, self.history.stop_epoch}
         for path in self._checkpoints.glob("epoch-*.safetensors"):
             if int(path.stem.removeprefix("epoch-")) not in keep:
@@ -165,13 +185,8 @@ class Training:
             two_views=two_views, cache=self.run.cache,
         )  # fmt: skip
 
-    def _image_weights(self, used: npt.NDArray[np.int64]) -> FloatArray | None:
-        """Weights of the label loss by CLIP's entropy; None where the constants weigh all images alike."""
-        config = self.run.config
-        if config.uncertain_weight == 1 or config.method != "ccd":
-            return None
-        probs_NC = torch.from_numpy(np.load(self.run.folder.path("labels/initial_raw.npy"))[used])
-        entropies = torch.special.entr(probs_NC).sum(dim=1)
-        if config.entropy_unit == "normalized":
-            entropies /= np.log(self.run.num_classes)
-        return entropy_weights(entropies, gate=config.max_entropy, coefficient=config.uncertain_weight).numpy()
+
+def _others(model: nn.Module, backbone: nn.Module) -> list[nn.Parameter]:
+    """The model's parameters beside its backbone's."""
+    known = set(backbone.parameters())
+    return [parameter for parameter in model.parameters() if parameter not in known]

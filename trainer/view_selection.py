@@ -3,6 +3,7 @@
 Shapes: N images, V views, C classes, k views of one image, h w cells of a CAM.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,19 +14,28 @@ import pyarrow.parquet as pq
 
 from trainer.cam import boxes_from_cams
 from trainer.data.loader import EvaluationBatches
+from trainer.data.voc import read_boxes
 from trainer.engine import predict, predict_logits
 from trainer.model import CamClassifier, normalization
 from trainer.progress import track
 from trainer.session import Run
+from trainer.view_policies import VIEWS, boxes_around, grid_boxes, random_boxes
 from trainer.views import search_threshold, select_classes, threshold_for_mean_views
 
 FloatArray = npt.NDArray[np.float32]
+
+NO_CLASS = -1  # of views that no classifier chose
+
+
+# Of one image: its place, the classes (k,) and the boxes (k, 4).
+_ViewsOfImage = tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
 class Views:
     """V views in the order of their images. `image` (V,) int64 positions in the training set; `class_index` (V,)
-    int16 the class that asked for the view; `boxes` (V, 4) int32 x0 y0 x1 y1, half-open, original pixels."""
+    int16 the class that asked for the view, -1 for none; `boxes` (V, 4) int32 x0 y0 x1 y1, half-open, in pixels of the
+    original image."""
 
     image: npt.NDArray[np.int64]
     class_index: npt.NDArray[np.int16]
@@ -46,7 +56,7 @@ class Views:
             "image": self.image,
             "file_name": [image_ids[i] for i in self.image],
             "class": self.class_index,
-            "class_name": [class_names[c] for c in self.class_index],
+            "class_name": ["" if c == NO_CLASS else class_names[c] for c in self.class_index],
             "x0": x0,
             "y0": y0,
             "x1": x1,
@@ -67,11 +77,15 @@ def select_views(run: Run, model: CamClassifier, *, usable: npt.NDArray[np.bool_
     """Finds the views of the training images whose labels are `usable` (N,), writes labels/views.parquet.
 
     The threshold is chosen on images at the classifier's own size, CAMs are made at the view size, as the released
-    code does. With --export-cams each image's CAMs go to cams/<image id>.npz.
+    code does. With --export-cams each image's CAMs go to cams/<image id>.npz. Other policies ask no classifier.
     """
     images = np.flatnonzero(usable)
-    threshold = choose_threshold(run, _probabilities(run, model, images))
-    views = _views_over(run, model, images, threshold)
+    threshold = None
+    if run.config.view_policy == "cam":
+        threshold = choose_threshold(run, _probabilities(run, model, images))
+        views = _views_over(run, model, images, threshold)
+    else:
+        views = _join([(image, np.full(len(boxes), NO_CLASS), boxes) for image, boxes in _other_boxes(run, images)])
     image_ids = [sample.image_id for sample in run.train.samples]
     views.write(run.folder.path("labels/views.parquet"), image_ids, run.class_names)
     run.folder.note("views", threshold=threshold, count=len(views), images=len(images))
@@ -108,7 +122,7 @@ def _probabilities(run: Run, model: CamClassifier, images: npt.NDArray[np.int64]
 def _views_over(run: Run, model: CamClassifier, images: npt.NDArray[np.int64], threshold: float) -> Views:
     """One pass that keeps a batch of CAMs at a time."""
     batches = _batches(run, model, images, run.config.view_size)
-    found: list[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int32]]] = []
+    found: list[_ViewsOfImage] = []
     with track(run.console, "activation maps", len(images)) as advance:
         for positions, logits_BC, cams_BChw in predict(model, batches, run.machine, advance=advance):
             for image, logits_C, cams_Chw in zip(images[positions], logits_BC, cams_BChw, strict=True):
@@ -117,6 +131,11 @@ def _views_over(run: Run, model: CamClassifier, images: npt.NDArray[np.int64], t
                     _export(run, int(image), classes_k, cams_Chw)
                 if len(classes_k):
                     found.append((int(image), classes_k, _boxes(run, int(image), cams_Chw[classes_k])))
+    return _join(found)
+
+
+def _join(found: list[_ViewsOfImage]) -> Views:
+    found = [(image, classes, boxes) for image, classes, boxes in found if len(boxes)]
     if not found:
         return Views(np.empty(0, np.int64), np.empty(0, np.int16), np.empty((0, 4), np.int32))
     return Views(
@@ -124,6 +143,22 @@ def _views_over(run: Run, model: CamClassifier, images: npt.NDArray[np.int64], t
         np.concatenate([classes for _, classes, _ in found]).astype(np.int16),
         np.concatenate([boxes for _, _, boxes in found]),
     )
+
+
+def _other_boxes(run: Run, images: npt.NDArray[np.int64]) -> Iterator[tuple[int, npt.NDArray[np.int32]]]:
+    """Boxes of each image by the policies that ask no classifier. Raises ValueError where objects are not known."""
+    for image in images.tolist():
+        width, height = run.sizes[image].tolist()
+        rng = np.random.default_rng([run.config.seed, 4, image])
+        match run.config.view_policy:
+            case "grid":
+                yield image, grid_boxes(width, height)
+            case "random":
+                yield image, random_boxes(width, height, rng)
+            case "gt":
+                yield image, read_boxes(run.train.samples[image].path)[:VIEWS]
+            case "around_gt":
+                yield image, boxes_around(read_boxes(run.train.samples[image].path), width, height, rng)
 
 
 def _boxes(run: Run, image: int, cams_khw: FloatArray) -> npt.NDArray[np.int32]:

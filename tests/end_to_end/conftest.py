@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -82,3 +83,19 @@ def fingerprint() -> Callable[[Path], dict[str, str]]:
         return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
     return digests
+
+
+@pytest.fixture(scope="session")
+def kill_at() -> Callable[..., None]:
+    """kill_at(process, mark): sends SIGKILL as soon as the file exists."""
+
+    def wait_and_kill(process: "subprocess.Popen[str]", mark: Path, seconds: float = 120) -> None:
+        deadline = time.monotonic() + seconds
+        while not mark.exists():
+            assert process.poll() is None, f"ended before {mark.name}: {process.communicate()[0]}"
+            assert time.monotonic() < deadline, f"{mark.name} never came"
+            time.sleep(0.002)
+        process.kill()
+        process.communicate()
+
+    return wait_and_kill

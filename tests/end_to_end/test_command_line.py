@@ -29,7 +29,7 @@ def call(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int,
         (["run", "{photos}", "--classes", "cat,dog", "--backbone", "resnet1000"], 2, "resnet1000"),
         (["run", "{photos}", "--classes", "cat,dog", "--backbone-weights", "gone.pth"], 2, "gone.pth"),
         (["run", "{photos}", "--classes", "cat,dog", "--clip", "ViT-B-99"], 2, "ViT-B-99"),
-        (["run", "{photos}", "--classes", "cat,dog", "--method", "supervised"], 2, "targets"),
+        (["run", "{photos}", "--classes", "cat,dog", "--method", "bce"], 2, "targets"),
         (
             ["run", "{photos}", "--classes", "cat,dog", "--labeler", "127.0.0.1:1", "--labeler-wait", "1"],
             4,

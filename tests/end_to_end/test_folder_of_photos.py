@@ -43,6 +43,7 @@ def test_broken_files_are_named_once_and_the_rest_is_used(
         "--export-cams",
     )
     assert code == 5, text
+    assert "train: 21 images\n" in text
     for name in ("truncated.jpg", "empty.jpeg", "page.png"):
         assert text.count(name) == 1, text
     with (output / "failed.csv").open(newline="") as file:

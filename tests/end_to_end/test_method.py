@@ -86,7 +86,7 @@ def test_the_other_constants_run_too(run: Callable[..., Path], constants: str) -
 
 def test_full_supervision_asks_nobody_for_labels(run: Callable[..., Path]) -> None:
     """Would fail if the upper bound were trained on anything but the targets."""
-    output = run("--method", "supervised")
+    output = run("--method", "bce")
     summary = summary_of(output)
     assert summary["clip_forward_passes"] == 0
     assert set(summary["map"]) == {"validation", "validation_best_epoch"}

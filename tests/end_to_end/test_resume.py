@@ -25,17 +25,6 @@ STAGE_MARKS = (
 )
 
 
-def kill_at(process: "subprocess.Popen[str]", mark: Path, seconds: float = 120) -> None:
-    """Sends SIGKILL as soon as the file exists."""
-    deadline = time.monotonic() + seconds
-    while not mark.exists():
-        assert process.poll() is None, f"ended before {mark.name}: {process.communicate()[0]}"
-        assert time.monotonic() < deadline, f"{mark.name} never came"
-        time.sleep(0.002)
-    process.kill()
-    process.communicate()
-
-
 @pytest.fixture(scope="module")
 def undisturbed(
     voc_folder: Path,
@@ -70,6 +59,7 @@ def test_killed_in_every_stage_the_run_ends_with_the_same_bits(
     run_trainer: Callable[..., tuple[int, str]],
     small_run: list[str],
     fingerprint: Callable[[Path], dict[str, str]],
+    kill_at: Callable[..., None],
     tmp_path: Path,
 ) -> None:
     """Would fail if any stage left a half-written file that passes for a whole one, or drew on lost random state."""

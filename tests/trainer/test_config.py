@@ -15,7 +15,7 @@ PROMPT = "a photo of the {}"
 def test_every_set_of_constants_fills_everything(constants: str, data_format: str) -> None:
     """Would fail if a set forgot a constant, or named one that does not exist."""
     settings = resolve(RunConfig(constants=constants), data_format=data_format, num_classes=20, prompt=PROMPT)
-    open_ones = {"classes", "labeler", *LABELER_FILES}
+    open_ones = {"classes", "labeler", "positives", "word_vectors", *LABELER_FILES}
     assert {f.name for f in fields(Settings) if getattr(settings, f.name) is None} <= open_ones
     assert set(CONSTANTS[constants]) | set(DATA_PRESETS[data_format]) <= {f.name for f in fields(Settings)}
 
@@ -36,6 +36,17 @@ def test_constants_are_the_ones_of_the_paper_and_of_its_code() -> None:
         assert (settings.epochs, settings.warmup_epochs, settings.batch_size) == (10, 2, 16)
         assert settings.box_offset * settings.view_size == 80
         assert settings.floor == 1 / 20
+
+
+@pytest.mark.parametrize("method", ["sst", "sarb"])
+def test_rows_of_partial_labels_have_their_own_schedule(method: str) -> None:
+    """Would fail if they trained as CCD does, or a bundled small backbone hardly at all."""
+    photos, drawings = (
+        resolve(RunConfig(method=method), data_format=name, num_classes=20, prompt=PROMPT) for name in ("voc07", "demo")
+    )
+    assert (photos.labels, photos.known_share, photos.epochs, photos.batch_size) == ("partial", 0.1, 20, 8)
+    assert (photos.learning_rate, photos.head_learning_rate, photos.rate_epochs) == (1e-5, 1e-5, 10)
+    assert (photos.weight_decay, photos.trained_blocks, drawings.trained_blocks) == (5e-4, "last", "all")
 
 
 def test_the_user_s_word_goes_before_the_data_set_s_and_that_before_the_constants() -> None:

@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 
-from trainer.model import CamClassifier, create_backbone
+from trainer.model import CamClassifier, create_backbone, freeze_all_but_last_block
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
@@ -89,3 +89,23 @@ def test_mistakes(name: str, weights: str, says: str) -> None:
     """Would fail if a wrong backbone were found out only after the labels were made."""
     with pytest.raises(ValueError, match=says):
         CamClassifier(create_backbone(name, weights=weights), num_classes=2)(torch.zeros(1, 3, 224, 224))
+
+
+def test_frozen_blocks_do_not_move() -> None:
+    """Would fail if their batch norm went on averaging while their weights stay: the features would drift."""
+    backbone = create_backbone("resnet10t", weights="none")
+    freeze_all_but_last_block(backbone)
+    model = CamClassifier(backbone, num_classes=2).train()
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    model(torch.randn(2, 3, 64, 64))[0].sum().backward()
+    moved = {name for name, tensor in backbone.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved
+    assert all(name.startswith("layer4.") for name in moved)
+    trained = {name for name, parameter in backbone.named_parameters() if parameter.grad is not None}
+    assert trained == {name for name, _ in backbone.named_parameters() if name.startswith("layer4.")}
+
+
+def test_a_backbone_without_blocks_is_not_frozen() -> None:
+    """Would fail if a transformer were trained whole where one block was asked for."""
+    with pytest.raises(ValueError, match="--trained-blocks last: VisionTransformer has no layer4"):
+        freeze_all_but_last_block(create_backbone("vit_tiny_patch16_224", weights="none"))

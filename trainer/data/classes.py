@@ -1,5 +1,7 @@
-"""Reads the user's class names: a file, or a list on the command line."""
+"""The user's class names: read from a file or a list on the command line, and found among a data set's own."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -29,3 +31,21 @@ def parse_classes(text: str) -> tuple[str, ...]:
             raise ValueError(f"{source} names '{name}' twice")
         seen.add(name.casefold())
     return tuple(names)
+
+
+def spelling_key(name: str) -> str:
+    """The same for spellings of a class name that differ in case, spaces, "_" and "-" alone."""
+    return re.sub(r"[\s_-]", "", name).casefold()
+
+
+def columns_of(class_names: Sequence[str], known: Sequence[str], source: str) -> list[int]:
+    """The position of every class name among the known ones, in any spelling of `spelling_key`.
+
+    Raises ValueError, in one line, for a name that `source` does not know.
+    """
+    position_of = {spelling_key(name): position for position, name in enumerate(known)}
+    for name in class_names:
+        if spelling_key(name) not in position_of:
+            few = ", ".join(known[:3])
+            raise ValueError(f"{source} has no class '{name}'; it has {len(known)}: {few}{', ...' * (len(known) > 3)}")
+    return [position_of[spelling_key(name)] for name in class_names]

@@ -18,19 +18,20 @@ def read_folder(path: Path, class_names: tuple[str, ...]) -> DataSplits:
     """
     if not path.is_dir():
         raise ValueError(f"there is no folder {path}")
-    samples = [Sample(file.relative_to(path).as_posix(), file) for file in _image_files(path)]
+    samples = [Sample(file.relative_to(path).as_posix(), file) for file in image_files(path)]
     if not samples:
         raise ValueError(f"folder {path} holds no image ({', '.join(sorted(EXTENSIONS))})")
     samples.sort(key=lambda sample: sample.image_id)
     return DataSplits(class_names, PROMPT, ImageSet("train", tuple(samples)))
 
 
-def _image_files(folder: Path) -> Iterator[Path]:
+def image_files(folder: Path) -> Iterator[Path]:
+    """Every image below the folder, in no particular order; hidden files and folders and linked folders are skipped."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                yield from _image_files(Path(entry.path))
+                yield from image_files(Path(entry.path))
             elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS and entry.is_file():
                 yield Path(entry.path)

@@ -37,12 +37,29 @@ class ImageSet:
         return ImageSet(self.name, samples, None if self.targets is None else self.targets[np.asarray(indices, int)])
 
 
+@dataclass(frozen=True)
+class Published:
+    """What the literature says of a split. labels_per_image: to two decimals, None where nobody printed it."""
+
+    images: int
+    labels_per_image: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class DataSplits:
     """A data set: its classes in column order, CLIP's prompt with "{}" for the class, the images to learn from and,
-    where there are any, those to evaluate on."""
+    where there are any, those to evaluate on. published: of a benchmark, the two splits' numbers in that order."""
 
     class_names: tuple[str, ...]
     prompt: str
     train: ImageSet
     validation: ImageSet | None = None
+    published: tuple[Published, Published] | None = None
+
+
+def require_files(samples: Sequence[Sample], named_by: Path) -> None:
+    """Raises ValueError, in one line, with the first image that is not there and the number of such images."""
+    missing = [sample.path for sample in samples if not sample.path.is_file()]
+    if missing:
+        count = f"{len(missing):,} of its {len(samples):,} images are missing"
+        raise ValueError(f"expected image {missing[0]}, which {named_by} names; {count}")

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import multiprocessing
-import os
-import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +14,7 @@ from PIL import Image
 from trainer.data.drawing.catalogue import CLASS_NAMES, SUBJECTS
 from trainer.data.drawing.composition import Scene, compose, object_sizes, random_place, random_subject
 from trainer.data.seeds import SeedSpace, seeded_generator
+from trainer.files import whole_folder
 
 COUNT_ODDS = (0.34, 0.28, 0.18, 0.11, 0.06, 0.03)  # of one to six objects in a scene; about two classes an image
 SMALLEST = 0.17  # of the shorter side: about 16 pixels of a 96-pixel view, the least that shows what a thing is
@@ -58,14 +57,11 @@ def write_demo_dataset(folder: Path, *, num_train: int, num_val: int, seed: int)
         return
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} holds other files: remove it, or choose another folder for the demo data set")
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
+    with whole_folder(folder) as draft:
         _write(draft, scene_numbers(num_train, num_val, seed))
         (draft / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-        _publish(draft, folder, record)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    if not _holds(folder, record):
+        raise ValueError(f"another process has meanwhile filled {folder}: choose another folder for the demo data set")
 
 
 def drawing_fingerprint() -> str:
@@ -88,15 +84,6 @@ def scene_numbers(num_train: int, num_val: int, seed: int) -> dict[str, list[int
 def _holds(folder: Path, record: dict[str, object]) -> bool:
     file = folder / RECORD
     return file.exists() and json.loads(file.read_text()) == record
-
-
-def _publish(draft: Path, folder: Path, record: dict[str, object]) -> None:
-    """Renames the draft; when another process was faster with the same data set, its folder stays."""
-    try:
-        draft.replace(folder)
-    except OSError:
-        if not _holds(folder, record):
-            raise
 
 
 def _write(folder: Path, splits: dict[str, list[int]]) -> None:

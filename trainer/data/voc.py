@@ -1,6 +1,5 @@
 """Pascal VOC folders (http://host.robots.ox.ac.uk/pascal/VOC): image lists, and targets from XML or class lists."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -9,7 +8,8 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.sample import DataSplits, ImageSet, Sample
+from trainer.data.classes import spelling_key
+from trainer.data.sample import DataSplits, ImageSet, Published, Sample
 
 Difficult = Literal["negative", "ignore", "positive"]
 
@@ -38,6 +38,12 @@ CLASS_NAMES = (
     "train",
     "tv monitor",
 )
+
+# Images: paper section 4.1. Labels: Table 1 of each year's development kit (the site's voc2007/htmldoc and
+# voc2012/htmldoc) lists for every class the images with an object that is not difficult. Their sums are 7,306 for 2007,
+# 8,331 and 8,351 for 2012; 7,013 for the test set of 2007 is from the site's database statistics.
+PUBLISHED_2007 = (Published(5_011, 1.46), Published(4_952, 1.42))
+PUBLISHED_2012 = (Published(5_717, 1.46), Published(5_823, 1.43))
 
 # A class of an image: 1 present, 0 present only in objects marked difficult, -1 absent (the class lists' own code).
 _PRESENT, _DIFFICULT_ONLY, _ABSENT = 1, 0, -1
@@ -115,21 +121,19 @@ def _read_ids(file: Path) -> list[str]:
     return ids
 
 
-def _key(class_name: str) -> str:
-    return re.sub(r"[\s_-]", "", class_name).casefold()
-
-
 def _read_presence(root: Path, split: str, ids: Sequence[str], class_names: Sequence[str]) -> _Presence | None:
-    columns = {_key(name): column for column, name in enumerate(class_names)}
+    columns = {spelling_key(name): column for column, name in enumerate(class_names)}
     if (root / "Annotations").is_dir():
         return np.stack([_annotated_presence(root / "Annotations" / f"{image_id}.xml", columns) for image_id in ids])
 
     suffix = f"_{split}.txt"
-    files = {_key(file.name.removesuffix(suffix)): file for file in (root / "ImageSets" / "Main").glob(f"*{suffix}")}
+    files = {
+        spelling_key(file.name.removesuffix(suffix)): file for file in (root / "ImageSets" / "Main").glob(f"*{suffix}")
+    }
     if not files:
         return None
     for name in class_names:
-        if _key(name) not in files:
+        if spelling_key(name) not in files:
             raise ValueError(f"expected {root}/ImageSets/Main/{name}{suffix}, as other classes have such a file")
     return np.stack([_listed_presence(files[key], ids) for key in columns], axis=1)
 
@@ -144,7 +148,7 @@ def _annotated_presence(file: Path, columns: dict[str, int]) -> _Presence:
     except ElementTree.ParseError as error:
         raise ValueError(f"{file} is not XML: {error}") from None
     for item in objects:
-        column = columns.get(_key(item.findtext("name", "")))
+        column = columns.get(spelling_key(item.findtext("name", "")))
         if column is not None:
             is_difficult = item.findtext("difficult", "0").strip() == "1"
             presence[column] = max(presence[column], _DIFFICULT_ONLY if is_difficult else _PRESENT)
@@ -164,3 +168,18 @@ def _listed_presence(file: Path, ids: Sequence[str]) -> _Presence:
         if image_id not in presence_of:
             raise ValueError(f"{file} has no line for image {image_id}")
     return np.array([presence_of[image_id] for image_id in ids], np.int8)
+
+
+def read_boxes(image: Path) -> NDArray[np.int32]:
+    """(k, 4) x0 y0 x1 y1, half-open, in pixels, of all annotated objects of an image in a VOC folder.
+
+    Raises ValueError where the folder has no annotation of it.
+    """
+    file = image.parents[1] / "Annotations" / f"{image.stem}.xml"
+    try:
+        objects = ElementTree.parse(file).getroot().findall("object")
+    except (OSError, ElementTree.ParseError) as error:
+        raise ValueError(f"expected the objects of {image.name} in {file}: {error}") from None
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    boxes = np.array([[float(item.findtext(f"bndbox/{side}", "nan")) for side in sides] for item in objects])
+    return (boxes.reshape(-1, 4).round() - (1, 1, 0, 0)).astype(np.int32)  # VOC counts from 1 and includes both ends

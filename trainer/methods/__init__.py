@@ -1,31 +1,42 @@
-"""Training methods, one file each. A method says which labels the classifier learns from, before and after warm-up."""
+"""The methods of the paper's Table 1, one file each, by the name that --method takes."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
-
-from trainer.labeling import Labeler
-from trainer.methods import ccd, supervised
-from trainer.model import CamClassifier
-from trainer.session import Run
-
-FloatArray = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Method:
-    """Both functions return labels (N, C) float32 in [0, 1]; rows of NaN are left out of training.
-
-    Both must give the same labels however often they are called: a resumed run calls them again.
-    """
-
-    initial_labels: Callable[[Run, Labeler], FloatArray]
-    updated_labels: Callable[[Run, Labeler, CamClassifier], FloatArray]
-
+from trainer.methods import (
+    an,
+    an_ls,
+    asl,
+    bce,
+    bce_ls,
+    ccd,
+    cdul,
+    epr,
+    g2netpl,
+    ll_cp,
+    ll_ct,
+    ll_r,
+    partial_bce,
+    role,
+    sarb,
+    sst,
+    wan,
+)
+from trainer.methods.method import Method
 
 METHODS: dict[str, Method] = {
-    "ccd": Method(ccd.initial_labels, ccd.updated_labels),
-    "supervised": Method(supervised.initial_labels, supervised.updated_labels),
+    "bce": bce.METHOD,
+    "bce_ls": bce_ls.METHOD,
+    "asl": asl.METHOD,
+    "sst": sst.METHOD,
+    "sarb": sarb.METHOD,
+    "ll_r": ll_r.METHOD,
+    "ll_ct": ll_ct.METHOD,
+    "ll_cp": ll_cp.METHOD,
+    "g2netpl": g2netpl.METHOD,
+    "an": an.METHOD,
+    "an_ls": an_ls.METHOD,
+    "wan": wan.METHOD,
+    "partial_bce": partial_bce.METHOD,
+    "epr": epr.METHOD,
+    "role": role.METHOD,
+    "cdul": cdul.METHOD,
+    "ccd": ccd.METHOD,
 }

@@ -6,18 +6,60 @@ C classes.
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from clip_labeler import EntropyGate
 from trainer import labeling
+from trainer.clip_labels import global_probabilities
 from trainer.files import read_json, write_json
 from trainer.labeling import Labeler
-from trainer.model import CamClassifier
+from trainer.losses import bce, consistency, entropy_weights
+from trainer.methods.method import Method
+from trainer.model import CamClassifier, Classifier
+from trainer.objective import Objective, Step
 from trainer.progress import track
 from trainer.pseudo_labels import RowStore, load_rows, max_over_views, save_rows, update_labels
 from trainer.session import Run
 from trainer.view_selection import Views, select_views
 
 FloatArray = npt.NDArray[np.float32]
+
+
+class CcdObjective(Objective):
+    """BCE to the labels, and after warm-up the consistency of both views too (paper eq. 8)."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        config = run.config
+        self._run = run
+        self._beta = config.consistency_weight if config.consistency else 0.0
+        self._weights_N: Tensor | None = None
+
+    def begin_epoch(self, epoch: int, num_epochs: int) -> None:
+        config = self._run.config
+        if epoch >= config.warmup_epochs and config.uncertain_weight != 1:
+            self._weights_N = self._run.machine.put(_image_weights(self._run))
+
+    def wants_strong_view(self, epoch: int) -> bool:
+        return self._beta > 0 and epoch >= self._run.config.warmup_epochs
+
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        weights_B = None if self._weights_N is None else self._weights_N[step.indices]
+        agreement = step.logits.new_zeros(())
+        if step.strong_logits is not None:
+            agreement = self._beta * consistency(step.strong_logits, step.logits)
+        return {"label_loss": bce(step.logits, step.labels, weights_B), "consistency_loss": agreement}
+
+
+def _image_weights(run: Run) -> Tensor:
+    """(N,) weights of the label loss by the entropy of CLIP's global prediction."""
+    config = run.config
+    probs_NC = torch.from_numpy(load_rows(run.folder.path("labels/initial_raw.npy")))
+    entropies = torch.special.entr(probs_NC).sum(dim=1)
+    if config.entropy_unit == "normalized":
+        entropies /= np.log(run.num_classes)
+    return entropy_weights(entropies, gate=config.max_entropy, coefficient=config.uncertain_weight)
 
 
 def initial_labels(run: Run, labeler: Labeler) -> FloatArray:
@@ -28,15 +70,14 @@ def initial_labels(run: Run, labeler: Labeler) -> FloatArray:
     if run.folder.done("initial_labels"):
         return load_rows(run.folder.path("labels/initial.npy"))
     with run.folder.stage("initial_labels"):
-        run.folder.note("labeler", **labeler.check(run.folder.state.get("labeler")))
-        raw = _score_images(run, labeler)
+        raw = global_probabilities(run, labeler)
         _write_bias(run, labeler, raw)
         labels = calibrated(run, labeler, raw)
         save_rows(run.folder.path("labels/initial.npy"), labels)
     return labels
 
 
-def updated_labels(run: Run, labeler: Labeler, model: CamClassifier) -> FloatArray:
+def updated_labels(run: Run, labeler: Labeler, model: Classifier) -> FloatArray:
     """Blend of the initial labels and those of crops around the warmed-up classifier's activations (eq. 4-7).
 
     Writes labels/views.parquet, views.npy, local.npy, final.npy. Without the update: the initial labels.
@@ -47,6 +88,7 @@ def updated_labels(run: Run, labeler: Labeler, model: CamClassifier) -> FloatArr
     if run.folder.done("label_update"):
         return load_rows(run.folder.path("labels/final.npy"))
     if not run.folder.done("views"):
+        assert isinstance(model, CamClassifier)
         with run.folder.stage("views"):
             select_views(run, model, usable=np.asarray(np.isfinite(initial).all(axis=1)))
     views = Views.read(run.folder.path("labels/views.parquet"))
@@ -88,15 +130,6 @@ def calibrated(run: Run, labeler: Labeler, probs: FloatArray, *, clamp: bool = T
     return labels
 
 
-def _score_images(run: Run, labeler: Labeler) -> FloatArray:
-    path = run.folder.path("labels/initial_raw.npy")
-    store = RowStore(path, rows=len(run.train), columns=run.num_classes)
-    with track(run.console, "labelling images", len(run.train)) as advance:
-        rejected = labeling.score_images(labeler, run.train.samples, run.hashes, store, advance=advance)
-    run.folder.note("initial_labels", rejected=[[item.image_id, item.reason] for item in rejected])
-    return store.rows()
-
-
 def _write_bias(run: Run, labeler: Labeler, raw: FloatArray) -> None:
     gate = EntropyGate(run.config.max_entropy, run.config.entropy_unit)
     estimate = labeling.estimate_bias(labeler, raw[np.isfinite(raw).all(axis=1)], gate)
@@ -134,3 +167,6 @@ def _blend(run: Run, labeler: Labeler, initial: FloatArray, local_raw: FloatArra
         alpha=run.config.alpha,
         empty=floor if run.config.empty_views == "floor" else None,
     )
+
+
+METHOD = Method(CcdObjective, initial_labels, updated_labels)

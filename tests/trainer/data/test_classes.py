@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.data.classes import parse_classes
+from trainer.data.classes import columns_of, parse_classes
 
 
 def test_list() -> None:
@@ -45,3 +45,14 @@ def test_empty_file(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("# only a comment\n")
     with pytest.raises(ValueError, match="names no class"):
         parse_classes(str(tmp_path / "classes.txt"))
+
+
+def test_names_are_found_in_any_spelling() -> None:
+    """CLIP is asked for "tv monitor", files say "tvmonitor" or "TV_Monitor"; all are one column."""
+    assert columns_of(("TV_Monitor", "cat"), ("cat", "dog", "tvmonitor"), "it") == [2, 0]
+
+
+def test_name_that_the_data_do_not_have_is_named() -> None:
+    """A column of zeros for a misspelt class would count as a class that nobody recognises."""
+    with pytest.raises(ValueError, match=r"^labels has no class 'hen'; it has 2: cat, dog$"):
+        columns_of(("cat", "hen"), ("cat", "dog"), "labels")

@@ -1,8 +1,12 @@
 """DATA on the command line: every known format, and what is said about others."""
 
+import json
+import tarfile
+
 import pytest
 from PIL import Image
 
+from trainer.data.coco import CLASS_NAMES as COCO_NAMES
 from trainer.data.formats import FORMATS, open_data
 
 CAT = {"2008_1": [("cat", False)]}
@@ -32,6 +36,56 @@ def test_voc_splits(make_voc, tmp_path, spec, files, splits) -> None:
     root = make_voc(dict.fromkeys(files, CAT))
     data = open_data(f"{spec}:{root}", classes=None, cache=tmp_path)
     assert (data.train.name, data.validation and data.validation.name) == splits
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("coco14", r"annotations in .*instances_train2014\.json"),
+        ("nuswide", "no NUS-WIDE folder"),
+        ("nuswide-official", r"concepts in .*Concepts81\.txt"),
+        ("nuswide-npy", r"array in .*formatted_train_images\.npy"),
+        ("csv", "there is no table"),
+        ("parquet", "there is no table"),
+        ("imagefolder", "one folder per class"),
+        ("webdataset", "give --classes"),
+    ],
+)
+def test_every_format_has_its_reader(tmp_path, spec, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        open_data(f"{spec}:{tmp_path}", classes=None, cache=tmp_path)
+
+
+def test_all_images_reaches_coco(tmp_path) -> None:
+    (tmp_path / "annotations").mkdir()
+    categories = [{"id": column, "name": name} for column, name in enumerate(COCO_NAMES)]
+    content = {"images": [], "annotations": [], "categories": categories}
+    (tmp_path / "annotations/instances_train2014.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"lists no image with an annotation$"):
+        open_data(f"coco14:{tmp_path}", classes=None, cache=tmp_path)
+    with pytest.raises(ValueError, match=r"lists no image$"):
+        open_data(f"coco14:{tmp_path}", classes=None, all_images=True, cache=tmp_path)
+
+
+def test_pattern_and_cache_reach_the_shards(tmp_path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    with tarfile.open(tmp_path / "0.tar", "w") as archive:
+        archive.add(tmp_path / "a.png", "a.png")
+    data = open_data(f"webdataset:{tmp_path}/{{0..0}}.tar", classes="cat", cache=tmp_path / "cache")
+    assert tmp_path / "cache" in data.train.samples[0].path.parents
+
+
+def test_only_benchmarks_have_published_counts(make_voc, tmp_path) -> None:
+    """A user's own data set in VOC's layout is not wrong for being of another size."""
+    root = make_voc(dict.fromkeys(("train", "val", "trainval", "test"), CAT))
+    published = [
+        open_data(f"{spec}:{root}", classes=None, cache=tmp_path).published for spec in ("voc", "voc07", "voc12")
+    ]
+    assert [counts and (counts[0].images, counts[1].images) for counts in published] == [
+        None,
+        (5_011, 4_952),
+        (5_717, 5_823),
+    ]
 
 
 def test_options_reach_the_reader(make_voc, tmp_path) -> None:
