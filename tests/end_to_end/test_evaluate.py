@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from trainer.__main__ import main
 from trainer.data.drawing.catalogue import CLASS_NAMES
 
 RunTrainer = Callable[..., tuple[int, str]]
+
+FIGURES = ("map", "voc_map", "cf1", "of1", "cf1_top3", "of1_top3", "calibration_error")
 
 
 @pytest.fixture(scope="module")
@@ -59,25 +62,31 @@ def call(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int,
     return exit_info.value.code, captured.out + captured.err
 
 
-@pytest.mark.parametrize("model", ["", "model", "model/model.safetensors", "checkpoints/epoch-{kept:03d}.safetensors"])
 def test_figures_are_the_run_s_own(
-    run_folder: Path, voc_folder: Path, classes_file: Path, run_trainer: RunTrainer, tmp_path: Path, model: str
+    run_folder: Path, voc_folder: Path, classes_file: Path, run_trainer: RunTrainer, tmp_path: Path
 ) -> None:
     """Would fail if other weights, another normalisation or other targets were evaluated than by the run itself."""
-    summary = json.loads((run_folder / "summary.json").read_text())
-    path, output = run_folder / model.format(kept=summary["stop_epoch"]), tmp_path / "figures.json"
-    code, text = run_trainer("evaluate", path, f"voc:{voc_folder}", "--classes", classes_file, "--output", output)
+    summary, output = json.loads((run_folder / "summary.json").read_text()), tmp_path / "figures.json"
+    code, text = run_trainer("evaluate", run_folder, f"voc:{voc_folder}", "--classes", classes_file, "--output", output)
     assert code == 0, text
     report = json.loads(output.read_text())
     assert report["map"] == pytest.approx(summary["map"]["validation"], abs=1e-9)
-    assert set(summary["evaluation"]) == {"voc_map", "cf1", "of1", "cf1_top3", "of1_top3", "calibration_error"}
+    assert set(summary["evaluation"]) == {*FIGURES} - {"map"}
     for name, value in summary["evaluation"].items():
         assert report[name] == pytest.approx(value, abs=1e-9), name
     assert [row["class"] for row in report["per_class"]] == list(CLASS_NAMES)
-    assert report["map"] == pytest.approx(
-        sum(row["average_precision"] for row in report["per_class"]) / len(CLASS_NAMES)
-    )
+    assert report["map"] == pytest.approx(np.mean([row["average_precision"] for row in report["per_class"]]))
     assert f"{report['map']:.1f} %" in text
+
+
+@pytest.mark.parametrize("file", ["model", "model/model.safetensors", "checkpoints/epoch-{kept:03d}.safetensors"])
+def test_all_files_of_a_run_hold_the_same_classifier(
+    run_folder: Path, evaluate: Callable[..., dict[str, Any]], file: str
+) -> None:
+    """Would fail if a checkpoint were normalised, or its activations boosted, otherwise than the exported model."""
+    kept = json.loads((run_folder / "summary.json").read_text())["stop_epoch"]
+    report, expected = evaluate(run_folder / file.format(kept=kept)), evaluate(run_folder)
+    assert {name: report[name] for name in FIGURES} == {name: expected[name] for name in FIGURES}
 
 
 def test_last_checkpoint_is_the_last_epoch(run_folder: Path, evaluate: Callable[..., dict[str, Any]]) -> None:
@@ -120,8 +129,10 @@ class OneOutput(nn.Module):
 def test_onnx_file_has_the_figures_of_its_classifier(
     run_folder: Path,
     evaluate: Callable[..., dict[str, Any]],
+    voc_folder: Path,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
     output: str,
     batch_size: int | None,
 ) -> None:
@@ -145,11 +156,13 @@ def test_onnx_file_has_the_figures_of_its_classifier(
     )
     evaluate(path)
     assert "ImageNet" in caplog.text
+    code, text = call(["evaluate", str(path), f"voc:{voc_folder}", "--classes", CLASS_NAMES[0]], capsys)
+    assert (code, f"the model has {len(CLASS_NAMES)} classes" in text) == (2, True), text
     shutil.copy(run_folder / "model" / "config.json", tmp_path)
     caplog.clear()
     report, expected = evaluate(path), evaluate(run_folder)
     assert "ImageNet" not in caplog.text
-    for name in ("map", "voc_map", "cf1", "of1", "cf1_top3", "of1_top3", "calibration_error"):
+    for name in FIGURES:
         assert report[name] == pytest.approx(expected[name], abs=1e-2), name
 
 
