@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.losses import (
@@ -201,6 +201,7 @@ def test_contrast_of_three_images_by_hand(labels: tuple[float, ...], expected: f
     assert value.item() == pytest.approx(expected)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_contrast_is_bounded_and_leaves_unknown_ones_alone(seed: int) -> None:
     torch.manual_seed(seed)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -45,6 +45,7 @@ def test_without_attention_a_feature_is_the_mean_over_places() -> None:
     torch.testing.assert_close(decouple(features, torch.randn(5, 3)), expected)
 
 
+@settings(deadline=None)
 @given(SEEDS)
 def test_two_layers_multiplied_first_are_the_two_layers(seed: int) -> None:
     """The shortcut must give what the layers give one after the other, biases or not."""
@@ -66,6 +67,7 @@ def test_closed_weights_halve_a_class_in_each_of_three_steps() -> None:
     torch.testing.assert_close(graph(nodes, torch.ones(3, 3)), nodes / 8)
 
 
+@settings(deadline=None)
 @given(SEEDS)
 def test_the_graph_network_is_its_formula(seed: int) -> None:
     """Class by class: messages along both directions of the edges, then the gated update."""
@@ -102,6 +104,7 @@ def test_edges_by_hand() -> None:
     torch.testing.assert_close(conditional_probabilities(labels), expected)
 
 
+@settings(deadline=None)
 @given(SEEDS)
 def test_edges_are_probabilities(seed: int) -> None:
     torch.manual_seed(seed)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.engine import Machine
@@ -79,6 +79,7 @@ def test_a_prototype_goes_into_an_unknown_class_that_has_one() -> None:
     assert features.grad[..., 0].tolist() == [[1, 0.25, 1], [1, 1, 1]]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_blends_leave_alone_what_is_known(seed: int) -> None:
     """Known labels keep their value and their feature; a prototype goes into one class of an image at most."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -80,6 +80,7 @@ def test_the_loss_of_pairs_by_hand() -> None:
     assert value.item() == pytest.approx((-(1 - p) * math.log(p) + absent) / 3, rel=1e-5)
 
 
+@settings(deadline=None)
 @given(SEEDS, st.floats(0, 1))
 def test_only_unknown_labels_are_completed(seed: int, least: float) -> None:
     """A known negative with a high score stays one."""
@@ -90,6 +91,7 @@ def test_only_unknown_labels_are_completed(seed: int, least: float) -> None:
     assert torch.equal(found == 1, (labels == 1) | (~known & (scores >= least)))
 
 
+@settings(deadline=None)
 @given(SEEDS, st.integers(1, 4), st.integers(1, 6))
 def test_the_memory_is_the_latest_features_of_each_class(seed: int, size: int, images: int) -> None:
     """Against plain lists, over batches with fewer and more positives than it holds."""
