@@ -175,6 +175,8 @@ class EvaluationConfig:
     """Class names: a file (one a line) or a comma-separated list. Benchmarks bring their own."""
     difficult: Literal["negative", "ignore", "positive"] = "negative"
     """Pascal VOC: how a class with only difficult objects counts."""
+    all_images: bool = False
+    """COCO: also take the images without any annotation, which the literature leaves out."""
     batch_size: int = 64
     """Images at a time."""
     device: str = "auto"

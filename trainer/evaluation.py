@@ -55,6 +55,7 @@ def evaluate_model(model: Path, data: str, config: EvaluationConfig, console: Co
         "data": data,
         "split": images.name,
         "difficult": config.difficult,
+        "all_images": config.all_images,
         "images": len(images),
         "images_failed": failed,
         "map": 100 * float(precisions.mean()),
@@ -73,7 +74,13 @@ def evaluate_model(model: Path, data: str, config: EvaluationConfig, console: Co
 def _open_split(data: str, config: EvaluationConfig) -> tuple[tuple[str, ...], ImageSet]:
     """Class names and the wanted images, which have targets."""
     try:
-        splits = open_data(data, classes=config.classes, difficult=config.difficult, cache=cache_folder())
+        splits = open_data(
+            data,
+            classes=config.classes,
+            difficult=config.difficult,
+            all_images=config.all_images,
+            cache=cache_folder(),
+        )
     except (ValueError, OSError) as error:
         raise DataError(str(error)) from error
     images = splits.train if config.split == "train" else splits.validation

@@ -12,10 +12,6 @@ Predicted = Literal["half", "top3"]
 # Equal bins of [0, 1] in a reliability diagram (Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 2).
 CALIBRATION_BINS = 15
 
-# Precision of a class that is never predicted: no prediction of it is wrong. ML-GCN's code has 0 there, so that figures
-# computed with it are lower where a classifier is silent on a class.
-PRECISION_OF_NOTHING = 1.0
-
 
 def average_precisions(
     scores: ArrayLike, targets: ArrayLike, *, kind: AveragePrecision = "sklearn"
@@ -48,8 +44,8 @@ def f1_scores(logits: ArrayLike, targets: ArrayLike, *, predicted: Predicted = "
 
     logits: (N, C). targets: (N, C), 1 present, 0 absent, -1 left out.
     predicted: "half" is every class of probability 0.5 or more, "top3" the three most probable ones of each image.
-    Precision where nothing is predicted is 1, recall where nothing is present 0. CF1 is not the mean of the classes'
-    F1 (ML-GCN, https://arxiv.org/abs/1904.03582, section 4.1).
+    Precision where nothing is predicted is 0, as in the code of ML-GCN (https://arxiv.org/abs/1904.03582, section 4.1),
+    and so is recall where nothing is present. CF1 is not the mean of the classes' F1.
     """
     logits_NC, targets_NC = _pair(logits, targets)
     present_NC, known_NC = targets_NC == 1, targets_NC >= 0
@@ -108,10 +104,10 @@ def _three_highest(scores_NC: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def _f1(correct: NDArray[np.int_], predicted: NDArray[np.int_], present: NDArray[np.int_]) -> float:
     """F1 of mean precision and mean recall of groups of entries, whose counts are given as (G,)."""
-    precision = np.divide(
-        correct, predicted, out=np.full(len(correct), PRECISION_OF_NOTHING), where=predicted > 0
-    ).mean()
-    recall = np.divide(correct, present, out=np.zeros(len(correct)), where=present > 0).mean()
+    precision, recall = (
+        np.divide(correct, counts, out=np.zeros(len(correct)), where=counts > 0).mean()
+        for counts in (predicted, present)
+    )
     return float(2 * precision * recall / (precision + recall)) if correct.any() else 0.0
 
 

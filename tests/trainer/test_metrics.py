@@ -103,20 +103,20 @@ TARGETS = np.array([[1, 1, 0, 0], [0, 1, 0, 1], [0, 0, 1, -1]])
 def test_f1_worked_example() -> None:
     """Would fail if CF1 were the mean of the classes' F1, or a class that is never predicted (the last) left the mean.
 
-    Precisions 1/2, 1, 0, 1 and recalls 1, 1/2, 0, 0 by class; 2 of 4 predictions are right, 5 classes are present.
+    Precisions 1/2, 1, 0, 0 and recalls 1, 1/2, 0, 0 by class; 2 of 4 predictions are right, 5 classes are present.
     """
     cf1, of1 = f1_scores(LOGITS, TARGETS)
-    assert cf1 == pytest.approx(2 * (5 / 8) * (3 / 8) / (5 / 8 + 3 / 8))
+    assert cf1 == pytest.approx(2 * (3 / 8) * (3 / 8) / (3 / 8 + 3 / 8))
     assert of1 == pytest.approx(2 * (2 / 4) * (2 / 5) / (2 / 4 + 2 / 5))
 
 
 def test_f1_of_the_top_three_worked_example() -> None:
     """Would fail if the third image's highest score, which is left out, took one of its three places.
 
-    Precisions 1/3, 2/3, 1/3, 1 and recalls 1, 1, 1, 0 by class; 4 of 9 predictions are right, 5 classes are present.
+    Precisions 1/3, 2/3, 1/3, 0 and recalls 1, 1, 1, 0 by class; 4 of 9 predictions are right, 5 classes are present.
     """
     cf1, of1 = f1_scores(LOGITS, TARGETS, predicted="top3")
-    assert cf1 == pytest.approx(2 * (7 / 12) * (3 / 4) / (7 / 12 + 3 / 4))
+    assert cf1 == pytest.approx(2 * (1 / 3) * (3 / 4) / (1 / 3 + 3 / 4))
     assert of1 == pytest.approx(2 * (4 / 9) * (4 / 5) / (4 / 9 + 4 / 5))
 
 
@@ -125,7 +125,7 @@ def test_f1_equals_scikit_learn_s_precision_and_recall(seed: int, num_images: in
     scores, targets = random_case(seed, num_images)
     predicted = scores >= 0.5
     for average, f1 in zip(("macro", "micro"), f1_scores(scores - 0.5, targets), strict=True):
-        precision = precision_score(targets, predicted, average=average, zero_division=1)
+        precision = precision_score(targets, predicted, average=average, zero_division=0)
         recall = recall_score(targets, predicted, average=average, zero_division=0)
         assert f1 == pytest.approx(2 * precision * recall / max(precision + recall, 1e-12))
 
