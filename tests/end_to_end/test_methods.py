@@ -10,7 +10,7 @@ import pytest
 from trainer.methods import METHODS
 
 STATEFUL = ("ll_cp", "g2netpl", "role", "cdul", "sst", "sarb")
-QUICK = ("cdul", "role")
+QUICK = ("cdul",)
 
 
 def some_quick(names: tuple[str, ...]) -> list[object]:
