@@ -129,7 +129,7 @@ def wait_for_answers(process: "subprocess.Popen[str]", path: Path, more_than: in
         time.sleep(0.001)
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [1, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_labeler_killed_during_scoring_and_started_again(
     times: int,
     run_with_kills: Callable[..., tuple[int, Path]],
