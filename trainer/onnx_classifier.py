@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.model import Classifier
 
@@ -21,6 +21,7 @@ class OnnxClassifier(Classifier):
 
     def __init__(self, path: Path, device: torch.device) -> None:
         super().__init__()
+        self.backbone = nn.Module()  # empty: what it has is in the file
         self._session = _open_session(path, device)
         inputs = self._session.get_inputs()
         shape = inputs[0].shape

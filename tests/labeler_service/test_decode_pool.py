@@ -109,9 +109,9 @@ def test_killed_while_idle(image_bytes: ImageBytes) -> None:
     async def test(pool: DecodePool) -> None:
         for pid in worker_pids(os.getpid()):
             os.kill(pid, signal.SIGKILL)
-        views = [await view_of(pool, image_bytes(seed)) for seed in range(4)]
+        views = await asyncio.gather(*(view_of(pool, image_bytes(seed)) for seed in range(8)))
         assert all(isinstance(view, np.ndarray) for view in views)
-        assert pool.restarts == 2
+        assert pool.restarts in (1, 2), "one that got no image may still be dead"
 
     run(test)
 
