@@ -1,8 +1,5 @@
-"""Programs that measure; each says how to run it."""
+"""Programs that print the figures of README and docs. Each prints ratios of things that were timed in one run."""
 
-import os
+from labeler_service.cpu import share_cpu
 
-# As the labeler does for itself (labeler_service/__main__.py), so that both encode alike; read when torch is imported.
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
+share_cpu()  # as the labeler does, so that both encode alike

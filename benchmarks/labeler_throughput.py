@@ -86,11 +86,11 @@ def _images(
 
     num_images = round(encoder() * seconds)
 
-    def one_client(client: LabelerClient, number: int) -> None:
+    def one_client(client: LabelerClient, share: int) -> None:
         vocabulary = client.create_vocabulary(CLASSES)
-        images = (Image(str(number), photos[number % len(photos)]) for number in range(number))
+        images = (Image(str(number), photos[number % len(photos)]) for number in range(share))
         results = client.score_images(vocabulary, images, preprocessing=Preprocessing("paper", size))
-        assert sum(result.error is None for result in results) == number
+        assert sum(result.error is None for result in results) == share
 
     def served(num_clients: int) -> float:
         share = max(1, num_images // num_clients)

@@ -14,13 +14,10 @@ from rich.console import Console
 from trainer.config import RunConfig, resolve
 from trainer.labeler_process import LabelerProcess
 from trainer.labeling import own_labeler_flags
-from trainer.pipeline import read_summary, run_pipeline
+from trainer.pipeline import run_pipeline
 from trainer.session import data_format
 from trainer.studies import STUDIES, Row, Study
-from trainer.study_report import print_table, write_report
-
-Results = dict[str, list[Path]]
-"""Folders of finished runs by the name of their row, in the order of their seeds."""
+from trainer.study_report import Results, print_table, write_report
 
 
 def run_study(
@@ -76,8 +73,7 @@ def _run_beside_each_other(runs: list[_Run], jobs: int, console: Console) -> Non
 
 def _run_quietly(run: _Run, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
-    run_pipeline(run.data, run.folder, run.config, Console(quiet=True))
-    return read_summary(run.folder)
+    return run_pipeline(run.data, run.folder, run.config, Console(quiet=True)).summary
 
 
 class SharedLabeler:

@@ -13,6 +13,7 @@ from trainer.presets import CONSTANTS, DATA_PRESETS, METHOD_PRESETS
 # More threads than this only wait for each other: batches come from a few at a time.
 MAX_WORKERS = 8
 
+Labels = Literal["targets", "partial", "single_positive", "clip_top1", "clip_confident", "clip_soft"]
 Constants = Literal["fixed", "paper", "official", "paper_literal"]
 
 
@@ -26,7 +27,7 @@ class RunConfig:
     method: str = "ccd"
     """ccd, cdul, an, an_ls, wan, partial_bce, epr, role: without labels. bce, bce_ls: on all targets, the upper bound.
     asl, sst, sarb: on a part of them. ll_r, ll_ct, ll_cp, g2netpl: on one positive of each image."""
-    labels: Literal["targets", "partial", "single_positive", "clip_top1", "clip_confident", "clip_soft"] | None = None
+    labels: Labels | None = None
     """What the method learns from, if not its own: all targets, a part of them, one positive of each image, CLIP's most
     probable class, that and the less probable half of the classes as absent, or CLIP's probabilities."""
     known_share: float = 0.1
@@ -192,7 +193,7 @@ EVALUATION_DEFAULTS = EvaluationConfig()
 class Settings(RunConfig):
     """A `RunConfig` in which nothing is open any more."""
 
-    labels: Literal["targets", "partial", "single_positive", "clip_top1", "clip_confident", "clip_soft"]
+    labels: Labels
     clip: str
     clip_weights: str
     prompt: str
@@ -243,6 +244,8 @@ def resolve(config: RunConfig, *, data_format: str, num_classes: int, prompt: st
     values |= {f.name: value for f in fields(config) if (value := getattr(config, f.name)) is not None}
     values.setdefault("head_learning_rate", values["learning_rate"] * values["head_multiplier"])
     settings = Settings(**values)
+    if config.method in OWN_LABELS and settings.labels != METHOD_PRESETS[config.method]["labels"]:
+        raise ValueError(f"--labels {config.labels} does not go with --method {config.method}, which makes its own")
     _check(settings)
     return settings
 
@@ -263,6 +266,9 @@ def _check(settings: Settings) -> None:
         if not low <= value <= high:
             raise ValueError(f"--{name.replace('_', '-')} {value} must lie between {low} and {high}")
 
+
+# Methods whose labels are more than one look at the whole image.
+OWN_LABELS = ("ccd", "cdul")
 
 LABELER_FILES = ("labeler_ca", "labeler_cert", "labeler_key", "labeler_token_file")
 

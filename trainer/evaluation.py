@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from trainer.config import MAX_WORKERS, EvaluationConfig, RunConfig
-from trainer.data.formats import open_data
 from trainer.data.index import build_index
 from trainer.data.loader import EvaluationBatches
 from trainer.data.sample import ImageSet
@@ -18,7 +17,7 @@ from trainer.engine import FloatArray, Machine, predict_logits
 from trainer.files import write_json
 from trainer.metrics import average_precisions, classification_figures
 from trainer.progress import track
-from trainer.session import DataError, cache_folder
+from trainer.session import DataError, open_splits
 from trainer.trained_model import TrainedModel, open_model
 
 WORKERS = min(os.cpu_count() or 1, MAX_WORKERS)
@@ -73,16 +72,7 @@ def evaluate_model(model: Path, data: str, config: EvaluationConfig, console: Co
 
 def _open_split(data: str, config: EvaluationConfig) -> tuple[tuple[str, ...], ImageSet]:
     """Class names and the wanted images, which have targets."""
-    try:
-        splits = open_data(
-            data,
-            classes=config.classes,
-            difficult=config.difficult,
-            all_images=config.all_images,
-            cache=cache_folder(),
-        )
-    except (ValueError, OSError) as error:
-        raise DataError(str(error)) from error
+    splits = open_splits(data, config)
     images = splits.train if config.split == "train" else splits.validation
     if images is None:
         raise DataError(f"{data} has no validation images; give --split train, or other data")

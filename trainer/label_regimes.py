@@ -3,17 +3,17 @@
 N images, C classes. Labels are (N, C) float32 in [0, 1], NaN where nothing is told.
 """
 
-from typing import Literal
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from trainer.clip_labels import global_probabilities
+from trainer.data.seeds import RunStream
 from trainer.labeling import Labeler
 from trainer.session import Run
 
 FloatArray = npt.NDArray[np.float32]
-Regime = Literal["targets", "partial", "single_positive", "clip_top1", "clip_confident", "clip_soft"]
 
 # Share of the classes, the least probable ones, that count as absent where certain negatives are wanted. The paper does
 # not say which its partial-label row had.
@@ -25,18 +25,17 @@ def told_labels(run: Run, labeler: Labeler) -> FloatArray:
 
     Raises ValueError for a regime that takes them from targets where the data set has none.
     """
-    regime = run.config.labels
-    if regime.startswith("clip"):
-        probs_NC = global_probabilities(run, labeler)
-        return {"clip_soft": probs_NC, "clip_top1": top1(probs_NC), "clip_confident": confident(probs_NC)}[regime]
-    if run.train.targets is None:
+    regime, targets = run.config.labels, run.train.targets
+    if regime in CLIP_LABELS:
+        return CLIP_LABELS[regime](global_probabilities(run, labeler))
+    if targets is None:
         raise ValueError(
             f"--method {run.config.method} learns from targets (--labels {regime}), and {run.data} has none"
         )
-    rng = np.random.default_rng([run.config.seed, 2])
+    rng = np.random.default_rng([run.config.seed, RunStream.TOLD_LABELS])
     if regime == "partial":
-        return partial(run.train.targets, run.config.known_share, rng)
-    return single_positive(run.train.targets, rng) if regime == "single_positive" else full(run.train.targets)
+        return partial(targets, run.config.known_share, rng)
+    return single_positive(targets, rng) if regime == "single_positive" else full(targets)
 
 
 def full(targets: npt.NDArray[np.int8]) -> FloatArray:
@@ -70,3 +69,10 @@ def confident(probs: FloatArray) -> FloatArray:
     ranks_NC = probs.argsort(axis=1).argsort(axis=1)
     absent_NC = (ranks_NC < int(CONFIDENT_NEGATIVES * probs.shape[1])) & np.isfinite(probs)
     return np.where(absent_NC, 0, labels_NC).astype(np.float32)
+
+
+CLIP_LABELS: dict[str, Callable[[FloatArray], FloatArray]] = {
+    "clip_soft": lambda probs: probs,
+    "clip_top1": top1,
+    "clip_confident": confident,
+}

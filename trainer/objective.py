@@ -3,6 +3,7 @@
 B images of a batch, N training images, C classes.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,13 +34,13 @@ class Step:
         return ~torch.isnan(self.labels)
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """The loss of a method. Parameters are trained with the classifier's; they and buffers are in every checkpoint, so
     that a run which was killed goes on with the same bits."""
 
+    @abstractmethod
     def forward(self, step: Step) -> dict[str, Tensor]:
         """The terms of the loss by name, scalars with their weights; their sum is what is minimised."""
-        raise NotImplementedError
 
     def attach(self, model: Classifier) -> None:
         """Right after it is made: the model that it will train. What depends on the model's shapes is made here."""

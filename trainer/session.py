@@ -11,7 +11,7 @@ import numpy.typing as npt
 import yaml
 from rich.console import Console
 
-from trainer.config import DEFAULTS, LABELER_FILES, RunConfig, Settings, resolve
+from trainer.config import DEFAULTS, LABELER_FILES, EvaluationConfig, RunConfig, Settings, resolve
 from trainer.data.formats import open_data
 from trainer.data.index import Index, build_index
 from trainer.data.pixel_cache import PixelCache
@@ -57,13 +57,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("CCD_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ccd")
 
 
-def open_run(data: str, output: Path, config: RunConfig, console: Console) -> Run:
-    """Reads the data set, fills the settings, ties the folder to them, and looks at every image once.
-
-    Raises DataError for data that cannot be used, ValueError for settings that contradict each other or the folder.
-    """
+def open_splits(data: str, config: RunConfig | EvaluationConfig) -> DataSplits:
+    """Reads the data set as the settings say. Raises DataError."""
     try:
-        splits = open_data(
+        return open_data(
             data,
             classes=config.classes,
             difficult=config.difficult,
@@ -72,6 +69,14 @@ def open_run(data: str, output: Path, config: RunConfig, console: Console) -> Ru
         )
     except (ValueError, OSError) as error:
         raise DataError(str(error)) from error
+
+
+def open_run(data: str, output: Path, config: RunConfig, console: Console) -> Run:
+    """Reads the data set, fills the settings, ties the folder to them, and looks at every image once.
+
+    Raises DataError for data that cannot be used, ValueError for settings that contradict each other or the folder.
+    """
+    splits = open_splits(data, config)
     settings = resolve(config, data_format=data_format(data), num_classes=len(splits.class_names), prompt=splits.prompt)
     folder = RunFolder(output)
     try:

@@ -16,6 +16,8 @@ from trainer.pipeline import read_summary
 from trainer.studies import Row, Study
 
 Results = dict[str, list[Path]]
+"""Folders of finished runs by the name of their row, in the order of their seeds."""
+
 Cells = tuple[str, ...]
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from trainer.checkpoint import load_training, read_tensors, save_training, write_tensors
 from trainer.data.loader import EvaluationBatches, TrainingBatches
+from trainer.data.seeds import RunStream
 from trainer.early_stopping import pseudo_label_map, stop_epoch
 from trainer.engine import EpochResult, predict_logits, train_one_epoch
 from trainer.files import write_atomically
@@ -93,7 +94,7 @@ class Training:
 
     def _one_epoch(self, epoch: int, used: npt.NDArray[np.int64], labels: FloatArray) -> None:
         config = self.run.config
-        torch.manual_seed(np.random.SeedSequence([config.seed, 1, epoch]).generate_state(1)[0])  # drop-path and dropout
+        torch.manual_seed(np.random.SeedSequence([config.seed, RunStream.TORCH, epoch]).generate_state(1)[0])
         self._set_rates(epoch)
         self._objective.begin_epoch(epoch, config.epochs)
         two_views = self._objective.wants_strong_view(epoch)

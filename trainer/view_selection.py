@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from trainer.cam import boxes_from_cams
 from trainer.data.loader import EvaluationBatches
+from trainer.data.seeds import RunStream
 from trainer.data.voc import read_boxes
 from trainer.engine import predict, predict_logits
 from trainer.model import CamClassifier, normalization
@@ -99,7 +100,7 @@ def choose_threshold(run: Run, probs: FloatArray) -> float:
     if config.views == "mean":
         return threshold_for_mean_views(probs, config.mean_views)
     band = (config.mean_views, config.mean_views + 2)
-    shuffled = np.random.default_rng([config.seed, 2]).permutation(len(probs))
+    shuffled = np.random.default_rng([config.seed, RunStream.THRESHOLD]).permutation(len(probs))
     return search_threshold(probs[shuffled], band=band, start=config.view_threshold)
 
 
@@ -149,7 +150,7 @@ def _other_boxes(run: Run, images: npt.NDArray[np.int64]) -> Iterator[tuple[int,
     """Boxes of each image by the policies that ask no classifier. Raises ValueError where objects are not known."""
     for image in images.tolist():
         width, height = run.sizes[image].tolist()
-        rng = np.random.default_rng([run.config.seed, 4, image])
+        rng = np.random.default_rng([run.config.seed, RunStream.VIEWS, image])
         match run.config.view_policy:
             case "grid":
                 yield image, grid_boxes(width, height)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from trainer.__main__ import main
+
 # Small enough for seconds, large enough that every stage is there: warm-up, views, update, consistency.
 SMALL_RUN = (
     "--backbone=resnet10t", "--backbone-weights=none", "--image-size=64", "--view-size=64",
@@ -75,6 +77,19 @@ def small_run() -> list[str]:
 
 
 @pytest.fixture(scope="session")
+def small_run_on_voc(
+    voc_folder: Path, classes_file: Path, small_run: list[str]
+) -> Callable[[str, Path], tuple[object, ...]]:
+    """small_run_on_voc(address of the labeler, output): the arguments of a small run on the data set."""
+
+    def arguments(address: str, output: Path) -> tuple[object, ...]:
+        places = ("--classes", classes_file, "--labeler", address, "--output", output)
+        return ("run", f"voc:{voc_folder}", *small_run, *places)
+
+    return arguments
+
+
+@pytest.fixture(scope="session")
 def fingerprint() -> Callable[[Path], dict[str, str]]:
     """fingerprint(run folder): sha256 of every file that a resumed run must reproduce bit for bit."""
 
@@ -99,3 +114,17 @@ def kill_at() -> Callable[..., None]:
         process.communicate()
 
     return wait_and_kill
+
+
+@pytest.fixture
+def call_trainer(capsys: pytest.CaptureFixture[str]) -> Callable[[list[str]], tuple[int, str]]:
+    """call_trainer(arguments): the command line within this process; returns the exit code and what it printed."""
+
+    def call(arguments: list[str]) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as exit_info:
+            main(arguments)
+        captured = capsys.readouterr()
+        assert isinstance(exit_info.value.code, int)
+        return exit_info.value.code, captured.out + captured.err
+
+    return call

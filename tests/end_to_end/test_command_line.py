@@ -5,16 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.__main__ import main
-
-
-def call(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    """Exit code and what was printed."""
-    with pytest.raises(SystemExit) as exit_info:
-        main(arguments)
-    captured = capsys.readouterr()
-    assert isinstance(exit_info.value.code, int)
-    return exit_info.value.code, captured.out + captured.err
+CallTrainer = Callable[[list[str]], tuple[int, str]]
 
 
 @pytest.mark.parametrize(
@@ -44,14 +35,14 @@ def test_mistakes(
     image_bytes: Callable[..., bytes],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    call_trainer: CallTrainer,
 ) -> None:
     """Would fail if a mistake ended in a traceback, or two kinds of mistake in the same exit code."""
     photos = tmp_path / "photos"
     photos.mkdir()
     (photos / "a.jpg").write_bytes(image_bytes(0))
     monkeypatch.chdir(tmp_path)  # runs/ is made where the user stands
-    got, text = call([text.format(photos=photos, missing=tmp_path / "missing") for text in arguments], capsys)
+    got, text = call_trainer([text.format(photos=photos, missing=tmp_path / "missing") for text in arguments])
     assert got == code, text
     assert says in text
     assert "Traceback" not in text
@@ -60,7 +51,7 @@ def test_mistakes(
 def test_yaml_file_and_environment_fill_what_flags_leave_open(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    call_trainer: CallTrainer,
     image_bytes: Callable[..., bytes],
 ) -> None:
     """Would fail if the order flag > environment > file broke, or a misspelt key passed silently."""
@@ -70,8 +61,8 @@ def test_yaml_file_and_environment_fill_what_flags_leave_open(
     settings = tmp_path / "ccd.yaml"
     settings.write_text("classes: cat, dog\nwarmup_epochs: 30\nepochs: 40\n")
     monkeypatch.setenv("CCD_EPOCHS", "20")
-    code, text = call(["--config", str(settings), "run", "photos"], capsys)
+    code, text = call_trainer(["--config", str(settings), "run", "photos"])
     assert (code, "--warmup-epochs 30 must lie between 0 and --epochs 20" in text) == (2, True), text
     settings.write_text("clases: cat\n")
-    code, text = call(["--config", str(settings), "run", "photos"], capsys)
+    code, text = call_trainer(["--config", str(settings), "run", "photos"])
     assert (code, "clases" in text) == (2, True), text

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer.__main__ import main
 from trainer.data.drawing.catalogue import CLASS_NAMES
 
+CallTrainer = Callable[[list[str]], tuple[int, str]]
 RunTrainer = Callable[..., tuple[int, str]]
 
 FIGURES = ("map", "voc_map", "cf1", "of1", "cf1_top3", "of1_top3", "calibration_error")
@@ -38,28 +38,19 @@ def run_folder(
 
 @pytest.fixture
 def evaluate(
-    voc_folder: Path, classes_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    voc_folder: Path, classes_file: Path, tmp_path: Path, call_trainer: CallTrainer
 ) -> Callable[..., dict[str, Any]]:
     """evaluate(model, *flags, code=0, data=None): the JSON that the command writes; it must end with this code."""
 
     def measured(model: Path, *flags: str, code: int = 0, data: Path = voc_folder) -> dict[str, Any]:
         output = tmp_path / "figures.json"
         places = ["--classes", str(classes_file), "--output", str(output)]
-        got, text = call(["evaluate", str(model), f"voc:{data}", *places, *flags], capsys)
+        got, text = call_trainer(["evaluate", str(model), f"voc:{data}", *places, *flags])
         assert got == code, text
         report: dict[str, Any] = json.loads(output.read_text())
         return report
 
     return measured
-
-
-def call(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    """Exit code and what was printed."""
-    with pytest.raises(SystemExit) as exit_info:
-        main(arguments)
-    captured = capsys.readouterr()
-    assert isinstance(exit_info.value.code, int)
-    return exit_info.value.code, captured.out + captured.err
 
 
 def test_figures_are_the_run_s_own(
@@ -132,7 +123,7 @@ def test_onnx_file_has_the_figures_of_its_classifier(
     voc_folder: Path,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
+    call_trainer: CallTrainer,
     output: str,
     batch_size: int | None,
 ) -> None:
@@ -156,7 +147,7 @@ def test_onnx_file_has_the_figures_of_its_classifier(
     )
     evaluate(path)
     assert "ImageNet" in caplog.text
-    code, text = call(["evaluate", str(path), f"voc:{voc_folder}", "--classes", CLASS_NAMES[0]], capsys)
+    code, text = call_trainer(["evaluate", str(path), f"voc:{voc_folder}", "--classes", CLASS_NAMES[0]])
     assert (code, f"the model has {len(CLASS_NAMES)} classes" in text) == (2, True), text
     shutil.copy(run_folder / "model" / "config.json", tmp_path)
     caplog.clear()
@@ -189,7 +180,7 @@ def test_mistakes(
     voc_folder: Path,
     image_bytes: Callable[..., bytes],
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    call_trainer: CallTrainer,
 ) -> None:
     """Would fail if a mistake ended in a traceback, or figures were printed for columns that mean different classes."""
     photos, unfinished = tmp_path / "photos", tmp_path / "unfinished"
@@ -209,26 +200,26 @@ def test_mistakes(
         "first": CLASS_NAMES[0],
         "last": CLASS_NAMES[-1],
     }
-    got, text = call(["evaluate", *(text.format(**words) for text in arguments)], capsys)
+    got, text = call_trainer(["evaluate", *(text.format(**words) for text in arguments)])
     assert got == code, text
     assert says.format(**words) in text
     assert "Traceback" not in text
 
 
-def test_damaged_onnx_file(voc_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_onnx_file(voc_folder: Path, tmp_path: Path, call_trainer: CallTrainer) -> None:
     """Would fail if onnxruntime's own exceptions, which share no base class, came through."""
     pytest.importorskip("onnxruntime")
     path = tmp_path / "classifier.onnx"
     path.write_text("not a model")
-    code, text = call(["evaluate", str(path), f"voc:{voc_folder}"], capsys)
+    code, text = call_trainer(["evaluate", str(path), f"voc:{voc_folder}"])
     assert (code, "not a model that ONNX Runtime can open" in text) == (2, True), text
 
 
 def test_onnx_without_its_runtime(
-    voc_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    voc_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call_trainer: CallTrainer
 ) -> None:
     """Would fail if the optional package's absence ended in a traceback."""
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     (tmp_path / "classifier.onnx").touch()
-    code, text = call(["evaluate", str(tmp_path / "classifier.onnx"), f"voc:{voc_folder}"], capsys)
+    code, text = call_trainer(["evaluate", str(tmp_path / "classifier.onnx"), f"voc:{voc_folder}"])
     assert (code, "pip install 'ccd[trainer-onnx]'" in text) == (2, True), text

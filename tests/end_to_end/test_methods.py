@@ -18,14 +18,9 @@ def some_quick(names: tuple[str, ...]) -> list[object]:
 
 
 @pytest.fixture
-def command(voc_folder: Path, classes_file: Path, labeler, small_run: list[str]) -> Callable[..., tuple[object, ...]]:
+def command(labeler, small_run_on_voc: Callable[[str, Path], tuple[object, ...]]) -> Callable[..., tuple[object, ...]]:
     """command(method, output): the arguments of a run."""
-
-    def make(method: str, output: Path) -> tuple[object, ...]:
-        places = ("--classes", classes_file, "--labeler", labeler.address, "--output", output)
-        return ("run", f"voc:{voc_folder}", *small_run, *places, "--method", method, "--stop", "last")
-
-    return make
+    return lambda method, output: (*small_run_on_voc(labeler.address, output), "--method", method, "--stop", "last")
 
 
 @pytest.mark.slow

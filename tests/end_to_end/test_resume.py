@@ -12,6 +12,8 @@ import numpy as np
 import psutil
 import pytest
 
+SmallRunOnVoc = Callable[[str, Path], tuple[object, ...]]
+
 # A file that appears while a stage is at work, in the order in which a run makes them.
 STAGE_MARKS = (
     "index.parquet",  # checking the images
@@ -27,45 +29,30 @@ STAGE_MARKS = (
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    voc_folder: Path,
-    classes_file: Path,
     labeler,
     run_trainer: Callable[..., tuple[int, str]],
-    small_run: list[str],
+    small_run_on_voc: SmallRunOnVoc,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     output = tmp_path_factory.mktemp("undisturbed") / "run"
-    code, text = run_trainer(
-        "run",
-        f"voc:{voc_folder}",
-        "--classes",
-        classes_file,
-        *small_run,
-        "--labeler",
-        labeler.address,
-        "--output",
-        output,
-    )
+    code, text = run_trainer(*small_run_on_voc(labeler.address, output))
     assert code == 0, text
     return output
 
 
 def test_killed_in_every_stage_the_run_ends_with_the_same_bits(
     undisturbed: Path,
-    voc_folder: Path,
-    classes_file: Path,
     labeler,
     start_trainer: Callable[..., "subprocess.Popen[str]"],
     run_trainer: Callable[..., tuple[int, str]],
-    small_run: list[str],
+    small_run_on_voc: SmallRunOnVoc,
     fingerprint: Callable[[Path], dict[str, str]],
     kill_at: Callable[..., None],
     tmp_path: Path,
 ) -> None:
     """Would fail if any stage left a half-written file that passes for a whole one, or drew on lost random state."""
     output = tmp_path / "run"
-    command = ("run", f"voc:{voc_folder}", "--classes", classes_file, *small_run)
-    command += ("--labeler", labeler.address, "--output", output)
+    command = small_run_on_voc(labeler.address, output)
     for mark in STAGE_MARKS:
         kill_at(start_trainer(*command), output / mark)
     code, text = run_trainer(*command)
@@ -77,12 +64,10 @@ def test_killed_in_every_stage_the_run_ends_with_the_same_bits(
 
 @pytest.fixture
 def run_with_kills(
-    voc_folder: Path,
-    classes_file: Path,
     tiny_clip,
     start_labeler,
     start_trainer: Callable[..., "subprocess.Popen[str]"],
-    small_run: list[str],
+    small_run_on_voc: SmallRunOnVoc,
     tmp_path: Path,
 ) -> Callable[..., tuple[int, Path]]:
     """run_with_kills(times, program=...): the trainer's exit code and folder, after its labeler was killed and started
@@ -93,18 +78,7 @@ def run_with_kills(
         # One decoding process and few images at a time make scoring slow enough to be hit in the middle.
         flags = (*tiny_clip.flags, "--reproducible", "--decode-workers", "1", "--max-items-in-flight-per-stream", "4")
         labeler = start_labeler(*flags)
-        process = start_trainer(
-            "run",
-            f"voc:{voc_folder}",
-            "--classes",
-            classes_file,
-            *small_run,
-            "--labeler",
-            labeler.address,
-            "--output",
-            output,
-            program=program,
-        )
+        process = start_trainer(*small_run_on_voc(labeler.address, output), program=program)
         answered = 0
         for _ in range(times):
             answered = wait_for_answers(process, output / "labels" / "initial_raw.npy", more_than=answered)
@@ -155,19 +129,14 @@ def test_the_check_fails_without_a_memory_of_what_was_asked(
 
 def test_other_settings_are_refused_and_nothing_is_lost(
     undisturbed: Path,
-    voc_folder: Path,
-    classes_file: Path,
     labeler,
     run_trainer: Callable[..., tuple[int, str]],
-    small_run: list[str],
+    small_run_on_voc: SmallRunOnVoc,
     fingerprint: Callable[[Path], dict[str, str]],
 ) -> None:
     """Would fail if a second run with another alpha were mixed into a finished one."""
     before = fingerprint(undisturbed)
-    code, text = run_trainer(
-        "run", f"voc:{voc_folder}", "--classes", classes_file, *small_run, "--labeler", labeler.address,
-        "--output", undisturbed, "--alpha", "0.7",
-    )  # fmt: skip
+    code, text = run_trainer(*small_run_on_voc(labeler.address, undisturbed), "--alpha", "0.7")
     assert code == 2
     assert "alpha: 0.2 -> 0.7" in text
     assert len([line for line in text.splitlines() if line.startswith("ccd:")]) == 1

@@ -107,6 +107,11 @@ def test_one_caller_cannot_lock_another_out() -> None:
         assert not enter(admission, "greedy", stack)
 
 
+async def work(budget: PixelBudget, pixels: int) -> None:
+    async with budget.hold(pixels):
+        await asyncio.sleep(0.3)
+
+
 def test_work_that_takes_too_long_is_refused() -> None:
     """Without a bound in seconds a slow device's queue is as long as a fast one's."""
 
@@ -114,12 +119,8 @@ def test_work_that_takes_too_long_is_refused() -> None:
         budget = PixelBudget(1000)
         admission = Admission(budget, 100, 0.5, 10)
 
-        async def work(pixels: int) -> None:
-            async with budget.hold(pixels):
-                await asyncio.sleep(0.3)
-
-        await work(30)  # at most 100 pixels a second
-        busy = [asyncio.create_task(work(40)) for _ in range(2)]
+        await work(budget, 30)  # at most 100 pixels a second
+        busy = [asyncio.create_task(work(budget, 40)) for _ in range(2)]
         await asyncio.sleep(0)
         assert budget.seconds_ahead("anonymous") > 0.5
         with pytest.raises(RequestError) as caught, admission.enter():
@@ -140,12 +141,8 @@ def test_work_that_cannot_be_in_time_is_refused_at_once() -> None:
         budget = PixelBudget(1000)
         admission = Admission(budget, 100, 60.0, 10)
 
-        async def work(pixels: int) -> None:
-            async with budget.hold(pixels):
-                await asyncio.sleep(0.3)
-
-        await work(30)  # at most 100 pixels a second
-        busy = asyncio.create_task(work(40))
+        await work(budget, 30)  # at most 100 pixels a second
+        busy = asyncio.create_task(work(budget, 40))
         await asyncio.sleep(0)
         current_call.set(CallContext(deadline=time.monotonic() + 0.1))
         with pytest.raises(RequestError) as caught, admission.enter():

@@ -1,4 +1,4 @@
-"""One place that keeps the random numbers of the demo's three picture collections apart."""
+"""One place that keeps random numbers apart: those of the demo's three picture collections, and those of a run."""
 
 from enum import IntEnum
 
@@ -11,6 +11,15 @@ class SeedSpace(IntEnum):
     DEMO_DATA = 1  # the data set that the demo trains and validates on
     CLIP_WEB = 2  # the captioned pictures that the demo CLIP learned from
     BACKBONE = 3  # the pictures that the demo backbone was pre-trained on
+
+
+class RunStream(IntEnum):
+    """What a run draws random numbers for; stands after its seed in the key of a stream."""
+
+    TORCH = 1  # drop-path, dropout and blends; then the epoch
+    THRESHOLD = 2  # the order in which the released search looks at images
+    TOLD_LABELS = 3  # which targets a method is told
+    VIEWS = 4  # then the image
 
 
 def seeded_generator(space: SeedSpace, seed: int, index: int) -> np.random.Generator:
