@@ -66,6 +66,8 @@ def test_the_user_s_word_goes_before_the_data_set_s_and_that_before_the_constant
         (RunConfig(alpha=1.5), "--alpha 1.5 must lie between 0 and 1"),
         (RunConfig(prompt="a photo"), "exactly one {}"),
         (RunConfig(batch_size=0), "--batch-size 0"),
+        (RunConfig(labels="targets"), "--labels targets does not go with --method ccd"),
+        (RunConfig(method="magic"), "--method magic: .* known: bce, "),
     ],
 )
 def test_contradictions(config: RunConfig, says: str) -> None:
