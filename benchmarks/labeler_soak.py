@@ -52,6 +52,7 @@ def main(
     rows: dict[str, list[str]] = {what: [str(number)] for what, number in sorted(findings.done.items())}
     rows |= {"memory drift": [f"{grown:+.2%}"], "faults": [str(len(findings.faults))]}
     figures = {"minutes": minutes, "seed": seed, "done": findings.done, "drift": grown, "faults": findings.faults}
+    figures["server_bytes"] = memory
     report("labeler_soak", target, ["number"], rows, figures)
     return int(bool(findings.faults))
 

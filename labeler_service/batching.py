@@ -24,6 +24,7 @@ from labeler_service.backends import (
     OutOfDeviceMemoryError,
     Pending,
 )
+from labeler_service.cpu import yield_to_callers
 from labeler_service.errors import DeviceLostError, ItemError, RequestError
 from labeler_service.images import Pixels
 from labeler_service.progress import Progress, RunningBatch
@@ -92,7 +93,7 @@ def make_device_thread() -> ThreadPoolExecutor:
     """The one thread that runs the backend, from loading it on. Each thread that computes has threads of OpenMP's
     beside it for good, and where these are more than cores, all of them wait asleep: a lone view then took 12 ms more.
     """
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="device", initializer=yield_to_callers)
 
 
 class Batcher:
