@@ -8,6 +8,7 @@ from cyclopts.config import Env
 
 from labeler_service.config import ServerConfig
 from labeler_service.cpu import share_cpu
+from labeler_service.memory import keep_one_arena
 
 USAGE_ERROR = 2
 
@@ -27,6 +28,7 @@ def serve(config: Annotated[ServerConfig, Parameter(name="*")] = ServerConfig())
     environment.
     """
     share_cpu()
+    keep_one_arena()
     # Imported here because torch takes seconds: --help and a misspelt flag answer at once.
     from labeler_service.server import run
 
