@@ -93,10 +93,14 @@ def test_calls_whose_callers_go_are_counted(observed: Any, options: pb.ScoreOpti
         list(late)
 
     added = counted(observed, before, "clip_labeler_calls_total")
-    assert added == {
-        ("clip_labeler_calls_total", "anonymous", "CANCELLED", f"{SERVICE}/ScoreImageStream"): 2,
-        ("clip_labeler_calls_total", "anonymous", "DEADLINE_EXCEEDED", f"{SERVICE}/ScoreImageStream"): 1,
-    }
+    cancelled, late_calls = (
+        added.pop(("clip_labeler_calls_total", "anonymous", code, f"{SERVICE}/ScoreImageStream"), 0)
+        for code in ("CANCELLED", "DEADLINE_EXCEEDED")
+    )
+    assert not added
+    # A caller whose deadline passes cancels too, and the server may hear of that first.
+    assert cancelled + late_calls == 3
+    assert cancelled >= 2
     assert [line for line in observed.log_lines() if line["level"] == "ERROR"] == []
 
 
