@@ -13,7 +13,7 @@ SPINS = 1000
 # view (2026-11).
 KEPT_KERNELS = 64
 # How much later than answers to callers the model's threads get a core that both want. On two cores refusals then take
-# 6.5 ms at the 99th percentile in place of 9.5, under twice the load that RN50 can carry, and no answer comes later.
+# 6.7 ms at the 99th percentile in place of 9.5, under twice the load that RN50 can carry, and no answer comes later.
 NICENESS = 5
 
 
