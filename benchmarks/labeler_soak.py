@@ -51,8 +51,10 @@ def main(
         findings.fault(f"the server's memory grew by {grown:.2%}")
     rows: dict[str, list[str]] = {what: [str(number)] for what, number in sorted(findings.done.items())}
     rows |= {"memory drift": [f"{grown:+.2%}"], "faults": [str(len(findings.faults))]}
-    figures = {"minutes": minutes, "seed": seed, "done": findings.done, "drift": grown, "faults": findings.faults}
-    figures["server_bytes"] = memory
+    figures = {
+        "minutes": minutes, "seed": seed, "done": findings.done, "faults": findings.faults,
+        "drift": grown, "server_bytes": memory,
+    }  # fmt: skip
     report("labeler_soak", target, ["number"], rows, figures)
     return int(bool(findings.faults))
 

@@ -8,12 +8,12 @@ import os
 # 103 to 113 and 66 (2026-11).
 SPINS = 1000
 # oneDNN keeps kernels for the 1,024 shapes and batch sizes of late, up to a megabyte each, and those that go leave
-# holes in the heap. These are enough for the layers of a ResNet-50 in one shape. With work of 190 shapes memory then
-# grows by 0.8 % after the first two minutes, with 256 by 1.8 %; making them again takes 5 of the 60 ms of RN50's lone
-# view (2026-11).
+# holes in the heap. With work of 190 shapes memory grows by 0.8 % after the first two minutes with 64 of them, by 1.8 %
+# with 256 (benchmarks.labeler_soak, 2026-11). RN50 in batches of 1 and 4 takes as much CPU time with 64, 128 and 256.
 KEPT_KERNELS = 64
-# How much later than answers to callers the model's threads get a core that both want. On two cores refusals then take
-# 6.7 ms at the 99th percentile in place of 9.5, under twice the load that RN50 can carry, and no answer comes later.
+# What the model's threads add to the process's niceness, so that answers get a core that both want. On two cores, under
+# twice the load that RN50 can carry, refusals then take 7 ms at the 99th percentile in place of 9.5; an idle server
+# answers as fast as before (benchmarks.labeler_latency, 2026-11).
 NICENESS = 5
 
 

@@ -125,8 +125,8 @@ def _with_file(
     config
         YAML file of settings; flags and CCD_* variables go first.
     """
-    if config is not None:
-        app.config = (Env("CCD_", command=False), Yaml(config, must_exist=True, use_commands_as_keys=False))
+    files = [] if config is None else [Yaml(config, must_exist=True, use_commands_as_keys=False)]
+    app.config = (Env("CCD_", command=False), *files)
     code = app(tokens, result_action="return_value")
     return code if isinstance(code, int) else 0
 

@@ -66,3 +66,5 @@ def test_yaml_file_and_environment_fill_what_flags_leave_open(
     settings.write_text("clases: cat\n")
     code, text = call_trainer(["--config", str(settings), "run", "photos"])
     assert (code, "clases" in text) == (2, True), text
+    code, text = call_trainer(["run", "nothing"])
+    assert (code, "clases" in text) == (3, False), "a second call of main() has no file"

