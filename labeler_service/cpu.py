@@ -11,9 +11,9 @@ SPINS = 1000
 # holes in the heap. With work of 190 shapes memory grows by 0.8 % after the first two minutes with 64 of them, by 1.8 %
 # with 256 (benchmarks.labeler_soak, 2026-11). RN50 in batches of 1 and 4 takes as much CPU time with 64, 128 and 256.
 KEPT_KERNELS = 64
-# What the model's threads add to the process's niceness, so that answers get a core that both want. On two cores, under
-# twice the load that RN50 can carry, refusals then take 7 ms at the 99th percentile in place of 9.5; an idle server
-# answers as fast as before (benchmarks.labeler_latency, 2026-11).
+# What the model's threads add to the process's niceness, so that answers get a core that both want: on two cores, under
+# twice the load that RN50 can carry, refusals mostly take 7 to 10 ms at the 99th percentile; an idle server answers as
+# fast as without (benchmarks.labeler_latency, 2026-11).
 NICENESS = 5
 
 
