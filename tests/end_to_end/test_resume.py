@@ -156,11 +156,13 @@ def test_own_labeler_does_not_outlive_the_trainer(
     process = start_trainer(
         "run", f"voc:{voc_folder}", "--classes", "person, car, tree", *small_run, "--output", output
     )
-    while not (output / "labels" / "initial_raw.npy").exists():
+    labelers: list[psutil.Process] = []
+    while not labelers:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.005)
-    (child,) = psutil.Process(process.pid).children()
-    assert "labeler_service" in " ".join(child.cmdline())
+        children = psutil.Process(process.pid).children()
+        labelers = [child for child in children if "labeler_service" in " ".join(child.cmdline())]
+    (child,) = labelers
     os.kill(process.pid, sent)
     process.communicate(timeout=60)
     child.wait(timeout=60)
