@@ -11,10 +11,15 @@ from trainer.methods import METHODS
 
 STATEFUL = ("ll_cp", "g2netpl", "role", "cdul", "sst", "sarb")
 QUICK = ("cdul",)
+LONG = ("sst", "sarb")  # two and a half trainings of theirs took over pytest's 300 seconds on a busy machine
 
 
-def some_quick(names: tuple[str, ...]) -> list[object]:
-    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names if name in METHODS]
+def with_marks(names: tuple[str, ...]) -> list[object]:
+    def marks(name: str) -> list[pytest.MarkDecorator]:
+        slow = [] if name in QUICK else [pytest.mark.slow]
+        return [*slow, pytest.mark.timeout(1800)] if name in LONG else slow
+
+    return [pytest.param(name, marks=marks(name)) for name in names if name in METHODS]
 
 
 @pytest.fixture
@@ -35,7 +40,7 @@ def test_it_runs_to_its_end(
     assert 0 < summary["map"]["validation"] <= 100
 
 
-@pytest.mark.parametrize("method", some_quick(STATEFUL))
+@pytest.mark.parametrize("method", with_marks(STATEFUL))
 def test_killed_and_resumed_it_ends_with_the_same_bits(
     method: str,
     command: Callable[..., tuple[object, ...]],
