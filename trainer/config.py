@@ -1,6 +1,7 @@
 """Frozen dataclasses with every setting of a run and of an evaluation, and how open settings are filled.
 
-Precedence: flag > environment (CCD_*) > YAML file > what the data set brings > the named set of constants.
+Precedence: flag > environment (CCD_*) > YAML file > what the method needs on the data set > what the data set brings >
+what the method brings > the named set of constants.
 """
 
 import os
@@ -8,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from trainer.presets import CONSTANTS, DATA_PRESETS, METHOD_PRESETS
+from trainer.presets import CONSTANTS, DATA_PRESETS, METHOD_DATA_PRESETS, METHOD_PRESETS
 
 # More threads than this only wait for each other: batches come from a few at a time.
 MAX_WORKERS = 8
@@ -232,14 +233,16 @@ class Settings(RunConfig):
 
 
 def resolve(config: RunConfig, *, data_format: str, num_classes: int, prompt: str) -> Settings:
-    """Fills every open setting: the command line's first, then the data set's (its prompt too), then the constants'.
+    """Fills every open setting: the command line's first, then the method's on this data set, the data set's (its
+    prompt too), the method's, and the constants'.
 
     Raises ValueError when settings contradict each other.
     """
     if config.method not in METHOD_PRESETS:
         raise ValueError(f"--method {config.method}: there is none of that name; known: {', '.join(METHOD_PRESETS)}")
     values = CONSTANTS[config.constants] | METHOD_PRESETS[config.method]
-    values |= DATA_PRESETS.get(data_format, {}) | {"prompt": prompt}
+    values |= DATA_PRESETS.get(data_format, {}) | METHOD_DATA_PRESETS.get((config.method, data_format), {})
+    values |= {"prompt": prompt}
     values |= {"floor": 1 / num_classes, "workers": min(os.cpu_count() or 1, MAX_WORKERS)}
     values |= {f.name: value for f in fields(config) if (value := getattr(config, f.name)) is not None}
     values.setdefault("head_learning_rate", values["learning_rate"] * values["head_multiplier"])
