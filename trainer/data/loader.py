@@ -20,8 +20,7 @@ from trainer.data.transforms import SIZE_STEP, Pixels, normalise, resized, stron
 
 Image = TypeVar("Image")
 
-# Finished while the consumer has one: enough that neither waits for the other's pauses, and no more of 160 MB each (32
-# images of 640 pixels).
+# Batches that are made while the consumer has one, each with all threads. 32 images of 640 pixels are 160 MB.
 BATCHES_AHEAD = 1
 
 
@@ -149,9 +148,9 @@ def _ahead(
 ) -> Iterator[Batch]:
     """A batch for each part (B,) of the indices, whose images are made at its side by threads.
 
-    One batch is finished and one begun while the consumer has another: memory is bounded whatever the number of images
-    and of threads, all of which work on the same batch. Threads take tasks in the order of their arrival, so that all
-    images of a batch are begun before what puts them together, which cannot block those that it waits for.
+    One batch is made while the consumer has another, and two while it waits: memory is bounded whatever the number of
+    images and of threads, all of which work on the same batch. Threads take tasks in the order of their arrival: all
+    images of a batch are begun before what puts them together, which therefore never blocks those that it waits for.
     """
     with ThreadPoolExecutor(workers) as pool:
 
