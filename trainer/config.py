@@ -140,8 +140,19 @@ class RunConfig:
     """The head's rate over the backbone's."""
     rate_epochs: int | None = None
     """Epochs after which both rates fall to a tenth, again and again; 0 is never."""
+    layer_decay: float = 1.0
+    """The rate of each layer of the backbone over that of the layer after it; the last one learns at learning_rate."""
     weight_decay: float | None = None
     """Adam's L2 penalty."""
+    accumulate: int = 1
+    """Batches that make one step, as one batch of all their images would, but for batch norm and for losses that look
+    at a batch's images together."""
+    ema: float | None = None
+    """Decay of an exponential moving average of the weights, such as 0.999; it is what is evaluated, asked for CAMs
+    and exported. None: the weights themselves."""
+    size_jitter: tuple[int, int] | None = None
+    """Smallest and largest side of training images, in pixels, multiples of 32: each batch has one side between them.
+    None: all have image_size, as images to evaluate always do."""
     trained_blocks: Literal["all", "last"] | None = None
     """Of the backbone: all, or of a ResNet the last block (`layer4`) alone."""
     consistency_weight: float | None = None
@@ -156,8 +167,10 @@ class RunConfig:
     # --- machine -------------------------------------------------------------------------------------------------
     device: str = "auto"
     """Device of the classifier: auto, cpu, cuda, cuda:1."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 autocast on CUDA, float32 elsewhere."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of autocast. auto: bfloat16 on CUDA, float32 elsewhere. float16, with a scaled loss, is for older GPUs."""
+    compile: bool = False
+    """Train with torch.compile: minutes at the start for faster steps. Needs a C++ compiler."""
     workers: int | None = None
     """Threads that load images. None: the number of cores, at most 8."""
     export_cams: bool = False
@@ -264,10 +277,21 @@ def _check(settings: Settings) -> None:
     if settings.labeler is None and any(getattr(settings, name) is not None for name in LABELER_FILES):
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in LABELER_FILES)
         raise ValueError(f"{flags} are for a labeler that runs elsewhere: give its address with --labeler")
+    _check_size_jitter(settings)
     for name, low, high in RANGES:
         value = getattr(settings, name)
-        if not low <= value <= high:
+        if value is not None and not low <= value <= high:
             raise ValueError(f"--{name.replace('_', '-')} {value} must lie between {low} and {high}")
+
+
+def _check_size_jitter(settings: Settings) -> None:
+    if settings.size_jitter is None:
+        return
+    low, high = settings.size_jitter
+    if not 32 <= low <= high <= 4096 or low % 32 or high % 32:
+        raise ValueError(f"--size-jitter {low} {high} must be two multiples of 32 from 32 to 4096, the smaller first")
+    if settings.compile:
+        raise ValueError("--size-jitter does not go with --compile, which would take minutes for each size: drop one")
 
 
 # Methods whose labels are more than one look at the whole image.
@@ -281,6 +305,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("learning_rate", 0, float("inf")), ("image_size", 32, 4096), ("view_size", 32, 4096), ("epochs", 1, 10_000),
     ("batch_size", 1, 65_536), ("known_share", 0, 1), ("weight_decay", 0, float("inf")),
     ("rate_epochs", 0, 10_000), ("tile_threshold", 0, 1), ("latent_sigma", 1e-3, 1e3),
+    ("accumulate", 1, 65_536), ("ema", 0, 0.999_999), ("layer_decay", 0.01, 1),
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ PROMPT = "a photo of the {}"
 def test_every_set_of_constants_fills_everything(constants: str, data_format: str) -> None:
     """Would fail if a set forgot a constant, or named one that does not exist."""
     settings = resolve(RunConfig(constants=constants), data_format=data_format, num_classes=20, prompt=PROMPT)
-    open_ones = {"classes", "labeler", "positives", "word_vectors", *LABELER_FILES}
+    open_ones = {"classes", "labeler", "positives", "word_vectors", "ema", "size_jitter", *LABELER_FILES}
     assert {f.name for f in fields(Settings) if getattr(settings, f.name) is None} <= open_ones
     assert set(CONSTANTS[constants]) | set(DATA_PRESETS[data_format]) <= {f.name for f in fields(Settings)}
 
@@ -102,6 +102,12 @@ def test_the_user_s_word_goes_before_the_data_set_s_and_that_before_the_constant
         (RunConfig(prompt="a photo"), "exactly one {}"),
         (RunConfig(batch_size=0), "--batch-size 0"),
         (RunConfig(labels="targets"), "--labels targets does not go with --method ccd"),
+        (RunConfig(accumulate=0), "--accumulate 0"),
+        (RunConfig(ema=1.0), "--ema 1.0 must lie between 0 and 0.999"),
+        (RunConfig(layer_decay=1.5), "--layer-decay 1.5"),
+        (RunConfig(size_jitter=(300, 400)), "--size-jitter 300 400 must be two multiples of 32"),
+        (RunConfig(size_jitter=(128, 64)), "the smaller first"),
+        (RunConfig(size_jitter=(64, 128), compile=True), "--size-jitter does not go with --compile"),
         (RunConfig(method="magic"), "--method magic: .* known: bce, "),
     ],
 )
