@@ -35,7 +35,8 @@ class G2NetPLObjective(Objective):
         """What is unknown begins at 1 / C: of an image's C classes one positive is all that it is known to show.
 
         From a half, which weighs nothing, the classifier sees positives alone until the labels have moved, and they
-        move to what it then says: everything is present.
+        move to what it then says: everything is present (a head on the demo's frozen features: mean probability 0.99
+        and mAP 19; from 1 / C 0.12 and 38).
         """
         self.latent.copy_(logit(labels.nan_to_num(1 / labels.shape[1])))
 
