@@ -1,29 +1,24 @@
 """The licence gate: refuses what an extra of this project would bring under a licence that its users cannot live with.
 
-python tools/licences.py                  # every extra that users install
-python tools/licences.py labeler trainer
+python -m tools.licences                  # every extra that users install
+python -m tools.licences labeler trainer
 
 It reads the metadata of the installed distributions, closure of the extra's requirements included, and exits with 1
 when one has a licence that is not in `ALLOWED` (AGPL and GPL alone, non-commercial, unknown) and was not reviewed.
 """
 
 import sys
-import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
-from pathlib import Path
 from typing import Any
 
 from license_expression import AND, OR, ExpressionError, get_spdx_licensing
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).resolve().parent.parent
-PROJECT = "ccd"
-# What developers install to test and to build is not shipped.
-NOT_SHIPPED = ("dev",)
+from tools.extras import PROJECT, REQUIREMENTS, SHIPPED
 
 # SPDX identifiers (https://spdx.org/licenses): permissive, or copyleft that ends at the file's own border.
 ALLOWED = frozenset({
@@ -116,21 +111,14 @@ def judge(dist: Distribution) -> Finding:
     return Finding(name, dist.version, licence, verdict)
 
 
-def project_extras() -> dict[str, list[str]]:
-    """Requirements of each extra as pyproject.toml says, the base's included; "" is the base alone."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    base: list[str] = project["dependencies"]
-    return {"": base} | {name: base + needs for name, needs in project["optional-dependencies"].items()}
-
-
-def closure(requirements: Iterable[str], extras: dict[str, list[str]]) -> Iterator[Distribution]:
-    """Every installed distribution that the requirements bring on this platform, once each.
+def closure(extras: Iterable[str]) -> Iterator[Distribution]:
+    """Every installed distribution that the project with these extras brings on this platform, once each.
 
     Raises PackageNotFoundError with the name of one that is not installed.
     """
     seen: set[tuple[str, frozenset[str]]] = set()
     found: set[str] = set()
-    waiting = [(Requirement(text), frozenset({""})) for text in requirements]
+    waiting = [(Requirement(f"{PROJECT}[{','.join(filter(None, extras))}]"), frozenset({""}))]
     while waiting:
         requirement, wanted_by = waiting.pop()
         if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in wanted_by):
@@ -140,7 +128,7 @@ def closure(requirements: Iterable[str], extras: dict[str, list[str]]) -> Iterat
             continue
         seen.add((name, asked))
         if name == PROJECT:
-            waiting += [(Requirement(text), asked) for extra in asked for text in extras[extra]]
+            waiting += [(Requirement(text), asked) for extra in asked for text in REQUIREMENTS[extra]]
             continue
         dist = distribution(name)
         waiting += [(Requirement(text), asked) for text in dist.requires or ()]
@@ -150,14 +138,13 @@ def closure(requirements: Iterable[str], extras: dict[str, list[str]]) -> Iterat
 
 
 def main(names: Sequence[str]) -> int:
-    extras = project_extras()
-    unknown = sorted(set(names) - set(extras))
+    unknown = sorted(set(names) - set(REQUIREMENTS))
     if unknown:
-        print(f"licences: there is no extra {unknown[0]}; known: {', '.join(filter(None, extras))}", file=sys.stderr)
+        known = ", ".join(filter(None, REQUIREMENTS))
+        print(f"licences: there is no extra {unknown[0]}; known: {known}", file=sys.stderr)
         return 2
-    wanted = names or [name for name in extras if name not in NOT_SHIPPED]
     try:
-        dists = list(closure([f"{PROJECT}[{','.join(filter(None, wanted))}]"], extras))
+        dists = list(closure(names or SHIPPED))
     except PackageNotFoundError as error:
         print(f"licences: {error.name} is not installed: install the extra first", file=sys.stderr)
         return 2

@@ -79,7 +79,7 @@ def test_a_review_ends_with_the_licence_that_was_reviewed(make_dist: MakeDist) -
 
 def test_what_cannot_be_judged_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Would fail if a package that is not installed, or an extra that does not exist, passed as allowed."""
-    monkeypatch.setattr(licences, "project_extras", lambda: {"": ["no-such-package>=1"], "labeler": []})
+    monkeypatch.setattr(licences, "REQUIREMENTS", {"": ["no-such-package>=1"], "labeler": []})
     assert licences.main([""]) == 2
     assert "no-such-package is not installed" in capsys.readouterr().err
     assert licences.main(["labler"]) == 2
