@@ -1,6 +1,6 @@
 """Writes docs/protocol.md from the contract's own comments (default: into docs/).
 
-python tools/proto_docs.py [FOLDER]
+python -m tools.proto_docs [FOLDER]
 
 A test runs it into a temporary folder and compares.
 """
