@@ -7,6 +7,7 @@ It reads the metadata of the installed distributions, closure of the extra's req
 when one has a licence that is not in `ALLOWED` (AGPL and GPL alone, non-commercial, unknown) and was not reviewed.
 """
 
+import functools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from fnmatch import fnmatch
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from typing import Any
 
-from license_expression import AND, OR, ExpressionError, get_spdx_licensing
+from license_expression import AND, OR, ExpressionError, Licensing, get_spdx_licensing
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -97,9 +98,15 @@ def is_allowed(licence: str) -> bool:
         return str(node) in ALLOWED
 
     try:
-        return allowed(get_spdx_licensing().parse(licence))
+        return allowed(_spdx().parse(licence))
     except ExpressionError:
         return False
+
+
+@functools.cache
+def _spdx() -> Licensing:
+    """Made of the list of all licences, which takes half a second."""
+    return get_spdx_licensing()
 
 
 def judge(dist: Distribution) -> Finding:

@@ -33,7 +33,7 @@ def test_images_are_built_of_what_is_there(dockerfile: Path) -> None:
                 assert source in kept, f".dockerignore leaves {source} out"
         if word == "RUN":
             for install in re.findall(r"uv pip install [^&;]*", arguments):
-                assert "--constraint constraints.txt" in install or "--no-deps" in install, install
+                assert "--constraints constraints.txt" in install or "--no-deps" in install, install
     assert [arguments for word, arguments in steps if word == "FROM"] == [
         "${PYTHON_IMAGE} AS builder",
         "${PYTHON_IMAGE}",

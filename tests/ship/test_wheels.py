@@ -76,7 +76,7 @@ def environment(uv: Uv, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -
         if extra not in made:
             place = folder / (extra or "base")
             uv("venv", "--python", sys.executable, place)
-            uv("pip", "install", "--python", place, "--constraint", "constraints.txt",
+            uv("pip", "install", "--python", place, "--constraints", "constraints.txt",
                f"ccd[{extra}] @ {wheel.as_uri()}" if extra else wheel)  # fmt: skip
             made[extra] = place / "bin"
         return made[extra]
