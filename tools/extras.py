@@ -25,4 +25,4 @@ def builds_on(extra: str) -> set[str]:
 def declared(extra: str) -> set[str]:
     """Canonical names of the distributions that an installation with this extra asks for, without what those bring."""
     texts = [text for name in builds_on(extra) for text in REQUIREMENTS[name]]
-    return {canonicalize_name(Requirement(text).name) for text in texts} - {PROJECT}
+    return {str(canonicalize_name(Requirement(text).name)) for text in texts} - {PROJECT}
