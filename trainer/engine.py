@@ -4,7 +4,7 @@ Shapes: N images, B batch, C classes, h w cells of a CAM.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -13,8 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from trainer import distributed
 from trainer.config import RunConfig
 from trainer.data.loader import Batch
+from trainer.data.sharding import WHOLE
+from trainer.data_parallel import DataParallel
 from trainer.model import Classifier
 from trainer.objective import Objective, Step
 from trainer.progress import Advance
@@ -37,7 +40,7 @@ class Machine:
             name = "cuda" if torch.cuda.is_available() else "cpu"
         if name.startswith("cuda") and not torch.cuda.is_available():
             raise ValueError(f"--device {name}: torch sees no CUDA device; use --device cpu")
-        device = torch.device(name)
+        device = distributed.own_device(name)
         half = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
         return cls(device, torch.bfloat16 if half else torch.float32)
 
@@ -72,22 +75,28 @@ def train_one_epoch(
     *,
     labels: FloatArray,
     rows: npt.NDArray[np.int64],
+    parallel: DataParallel | None = None,
     advance: Advance,
 ) -> EpochResult:
     """One pass over the training images, whose labels are (N, C) and whose places among all images are `rows` (N,).
 
-    Batches bring a strong view where the objective wants one. Raises FloatingPointError when the loss stops being
-    finite: going on would only destroy the weights.
+    Batches bring a strong view where the objective wants one, and this process's share of the images where several
+    train in `parallel`; the result is that of all on each. Raises FloatingPointError when the loss stops being finite:
+    going on would only destroy the weights.
     """
+    parallel = parallel or DataParallel(WHOLE)
     model.train()
     labels_NC, rows_N = torch.from_numpy(labels), torch.from_numpy(rows)
     probs_NC = np.full(labels.shape, np.nan, np.float32)
     sums: Counter[str] = Counter()
     seen = 0
     for batch in batches:
-        with machine.autocast():
+        count = len(batch.indices)
+        with machine.autocast(), parallel.forward(machine.device):
             logits_BC, features = model(machine.put_images(batch.weak))
             strong_BC = None if batch.strong is None else model(machine.put_images(batch.strong))[0].float()
+        logits_BC, features = parallel.gather(logits_BC, count), parallel.gather(features, count)
+        strong_BC = None if strong_BC is None else parallel.gather(strong_BC, count)
         target_BC, rows_B = machine.put(labels_NC[batch.indices]), machine.put(rows_N[batch.indices])
         terms = objective(Step(logits_BC.float(), strong_BC, features, target_BC, rows_B))
         loss = torch.stack(list(terms.values())).sum()
@@ -95,8 +104,8 @@ def train_one_epoch(
             raise FloatingPointError(f"the loss is {loss.item()} after {seen} images; a smaller --learning-rate helps")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        parallel.average_gradients(p for group in optimizer.param_groups for p in group["params"])
         optimizer.step()
-        count = len(batch.indices)
         seen += count
         sums.update({name: count * term.item() for name, term in terms.items()})
         probs_NC[batch.indices.numpy()] = logits_BC.detach().float().sigmoid().cpu().numpy()
@@ -107,14 +116,13 @@ def train_one_epoch(
 
 @torch.inference_mode()
 def predict(
-    model: Classifier, batches: Iterable[Batch], machine: Machine, *, advance: Advance
+    model: Classifier, batches: Iterable[Batch], machine: Machine
 ) -> Iterator[tuple[npt.NDArray[np.int64], FloatArray, FloatArray]]:
     """Yields (indices (B,), logits (B, C), CAMs (B, C, h, w)) per batch, as float32; only one batch is in memory."""
     model.eval()
     for batch in batches:
         with machine.autocast():
             logits_BC, cams_BChw = model(machine.put_images(batch.weak))
-        advance(len(batch.indices))
         yield batch.indices.numpy(), logits_BC.float().cpu().numpy(), cams_BChw.float().cpu().numpy()
 
 
@@ -122,7 +130,15 @@ def predict_logits(
     model: Classifier, batches: Iterable[Batch], machine: Machine, *, num_images: int, advance: Advance
 ) -> FloatArray:
     """Logits (N, C) float32 of all images, in their order."""
-    parts = [(indices, logits) for indices, logits, _ in predict(model, batches, machine, advance=advance)]
+    parts = []
+    for indices, logits_BC, _ in predict(model, batches, machine):
+        parts.append((indices, logits_BC))
+        advance(len(indices))
+    return in_order(parts, num_images)
+
+
+def in_order(parts: Sequence[tuple[npt.NDArray[np.int64], FloatArray]], num_images: int) -> FloatArray:
+    """Rows (N, C) in the order of the images, from batches of indices (B,) and rows (B, C) in any order."""
     order = np.concatenate([indices for indices, _ in parts])
     assert (np.sort(order) == np.arange(num_images)).all(), "evaluation must see each image exactly once"
-    return np.concatenate([logits for _, logits in parts])[np.argsort(order)]
+    return np.concatenate([rows for _, rows in parts])[np.argsort(order)]

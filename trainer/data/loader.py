@@ -15,6 +15,7 @@ from torch import Tensor
 
 from trainer.data.pixel_cache import PixelCache, read_squashed
 from trainer.data.sample import ImageSet
+from trainer.data.sharding import WHOLE, Share
 from trainer.data.transforms import Pixels, normalise, strong_view, weak_view
 
 Item = TypeVar("Item")
@@ -24,7 +25,8 @@ Result = TypeVar("Result")
 @dataclass(frozen=True)
 class Batch:
     """weak, strong: (B, 3, S, S) float32, normalised, in channels_last memory; strong is None unless asked for.
-    indices: (B,) int64, positions in the image set."""
+    indices: (B,) int64, positions in the image set; of several processes' batch of all of its images, while weak and
+    strong are those of the own share."""
 
     weak: Tensor
     strong: Tensor | None
@@ -56,16 +58,24 @@ class _Loader:
         """Batches in an epoch; the last may be smaller."""
         return -(-len(self.image_set) // self.batch_size)
 
-    def _batches(self, order: NDArray[np.int64], views: Callable[[Pixels, int], tuple[Pixels, ...]]) -> Iterator[Batch]:
-        """The images in this order; views makes the weak and perhaps the strong view of an image's pixels and index."""
+    def _batches(
+        self,
+        order: NDArray[np.int64],
+        views: Callable[[Pixels, int], tuple[Pixels, ...]],
+        share: Share = WHOLE,
+    ) -> Iterator[Batch]:
+        """The images in this order, of each batch the share; views makes the weak and perhaps the strong view of an
+        image's pixels and index."""
         cached = self.cache.pixels(self.image_set, self.image_size, self.workers) if self.cache else None
 
         def read(i: int) -> Pixels:
             return read_squashed(self.image_set.samples[i], self.image_size) if cached is None else cached[i]
 
         def make(indices: NDArray[np.int64]) -> Batch:
-            images = [views(read(i), i) for i in indices.tolist()]
-            weak, *strong = [normalise(view, self.mean, self.std) for view in zip(*images, strict=True)]
+            own = share.of(indices)
+            made = own if len(own) else indices[:1]  # an empty share has the shapes of one that is not
+            images = [views(read(i), i) for i in made.tolist()]
+            weak, *strong = [normalise(view, self.mean, self.std)[: len(own)] for view in zip(*images, strict=True)]
             return Batch(weak, strong[0] if strong else None, torch.from_numpy(indices))
 
         starts = range(0, len(order), self.batch_size)
@@ -76,12 +86,14 @@ class _Loader:
 class TrainingBatches(_Loader):
     """Every image once an epoch, in an order of its own, as a weak view and, with two_views, a strong one too.
 
-    The weak view of an image in an epoch is the same with and without the strong one.
+    The weak view of an image in an epoch is the same with and without the strong one. Batches are the same for any
+    number of processes; `share` is the part of each that this one makes.
     """
 
     _: KW_ONLY
     seed: int
     two_views: bool
+    share: Share = WHOLE
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of this epoch (from 0), in any order of calls."""
@@ -92,7 +104,7 @@ class TrainingBatches(_Loader):
             return (weak, strong_view(pixels, rng)) if self.two_views else (weak,)
 
         order = default_rng(SeedSequence(self.seed, spawn_key=(epoch,))).permutation(len(self.image_set))
-        return self._batches(order, views)
+        return self._batches(order, views, self.share)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +112,13 @@ class EvaluationBatches(_Loader):
     """Every image once, in the image set's order, as it is."""
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._batches(np.arange(len(self.image_set)), lambda pixels, _: (pixels,))
+        return self.only(range(len(self)))
+
+    def only(self, numbers: Sequence[int]) -> Iterator[Batch]:
+        """The batches of these numbers, counted from 0, rising: composed as in a pass over all."""
+        starts = self.batch_size * np.asarray(numbers, np.int64)
+        order_NB = starts[:, None] + np.arange(self.batch_size)
+        return self._batches(order_NB[order_NB < len(self.image_set)], lambda pixels, _: (pixels,))
 
 
 def _map_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
