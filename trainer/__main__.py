@@ -153,6 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     handler.setLevel(logging.WARNING)  # what is below goes to the run's own log
     logging.basicConfig(handlers=[handler], format="%(levelname)s %(message)s")
     signal.signal(signal.SIGTERM, _terminate)
+    app.print_error = app.meta.print_error = _rank() == 0
     sys.exit(_guarded(lambda: app.meta(arguments, result_action="return_value")))
 
 
@@ -181,15 +182,19 @@ def _guarded(command: Callable[[], object]) -> int:
 
 def _fail(code: int, reason: object, *, known_to_all: bool = False) -> int:
     """Under torchrun one process says what all know; what went wrong in one alone, it says itself."""
-    rank = int(os.environ.get("RANK", "0"))
-    if rank == 0 or not known_to_all:
-        print(f"ccd: {f'process {rank}: ' if rank else ''}{reason}", file=sys.stderr)
+    if _rank() == 0 or not known_to_all:
+        print(f"ccd: {f'process {_rank()}: ' if _rank() else ''}{reason}", file=sys.stderr)
     return code
+
+
+def _rank() -> int:
+    """torchrun's number of this process; 0 is the main one, and one that is alone."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def _refuse_torchrun(command: str) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        if int(os.environ.get("RANK", "0")):
+        if _rank():
             sys.exit(WRONG_USE)
         raise ValueError(f"ccd {command} is one process; torchrun is for ccd run")
 

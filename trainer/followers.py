@@ -20,8 +20,8 @@ def follow_pipeline(data: str, output: Path, config: RunConfig) -> None:
     Raises as `run_pipeline` where it is this process that has no data or device.
     """
     run = open_run(data, output, config, Console(quiet=True))
+    training = distributed.main_first(lambda: Training(run))
     with Labeler(run.config, run.class_names) as labeler:
-        training = distributed.main_first(lambda: Training(run))
         team.follow(_tasks(run, labeler, training))
 
 

@@ -153,18 +153,27 @@ def _usable(
         if not path.exists():
             with track(console, f"checking {images.name} images", len(images)) as advance:
                 build_index(images, workers=workers, progress=_differences(advance)).write(path)
-        return Index.read(path)
+        return _checked(Index.read(path), images)
 
     index = distributed.from_main(read_index)
-    if [row.image_id for row in index.rows] != [sample.image_id for sample in images.samples]:
+    if not _is_of(index, images):
+        raise DataError(f"{images.name} has other images here than where the main process is")
+    return images.subset(np.flatnonzero(index.ok)), index
+
+
+def _checked(index: Index, images: ImageSet) -> Index:
+    if not _is_of(index, images):
         raise DataError(
             f"images were added to or removed from {images.name} since the run began; choose another --output"
         )
-    good = np.flatnonzero(index.ok)
-    if len(good) == 0:
+    if not index.ok.any():
         first = index.failures()[0]
         raise DataError(f"no {images.name} image can be used, {first.image_id} for instance: {first.reason}")
-    return images.subset(good), index
+    return index
+
+
+def _is_of(index: Index, images: ImageSet) -> bool:
+    return [row.image_id for row in index.rows] == [sample.image_id for sample in images.samples]
 
 
 def _differences(advance: Callable[[int], None]) -> Callable[[int], None]:

@@ -43,8 +43,12 @@ def batch_norm(
     axes = [axis for axis in range(images.ndim) if axis != 1]
     shape = [1, -1] + [1] * (images.ndim - 2)
     values = images.float()
-    count = _total(values.new_tensor([values.numel() / values.shape[1]]))
-    mean_F = _total(values.sum(axes)) / count
+    own_count = values.new_tensor([values.numel() // values.shape[1]])
+    sum_F, count = _total(torch.cat((values.sum(axes), own_count))).tensor_split([-1])
+    if count == 1:  # as F.batch_norm does
+        raise ValueError(f"batch norm needs more than 1 value per channel, got a batch of shape {tuple(images.shape)}")
+    count = count.detach()
+    mean_F = sum_F / count
     centred = values - mean_F.view(shape)
     var_F = _total(centred.square().sum(axes)) / count
     with torch.no_grad():

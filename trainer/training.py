@@ -120,8 +120,8 @@ class Training:
         """Of this process in each batch of the epoch. The main process warms up alone where labels follow from it:
         gradients that are summed in another order would give others."""
         config = self.run.config
-        decides_labels = METHODS[config.method].guided and config.update and epoch < config.warmup_epochs
-        if decides_labels and not config.parallel_warmup:
+        guides = METHODS[config.method].guided and config.update and config.view_policy == "cam"
+        if guides and epoch < config.warmup_epochs and not config.parallel_warmup:
             return WHOLE
         return Share(distributed.rank(), distributed.world_size())
 
