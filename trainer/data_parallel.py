@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from timm.layers import convert_sync_batchnorm
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from trainer.data.sharding import Share
@@ -49,7 +49,7 @@ class DataParallel:
         """(B, ...) of the whole batch of `total` images, from each process's own rows, which get their gradient."""
         if self.share.size == 1:
             return rows
-        gathered: Tensor = _Gather.apply(rows, total, self.share)  # type: ignore[no-untyped-call]
+        gathered: Tensor = _Gather.apply(rows, total, self.share)
         return gathered
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -61,7 +61,8 @@ class DataParallel:
         with peers_watched():
             dist.all_reduce(flat)
         flat /= self.share.size
-        for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        means = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for gradient, mean in zip(gradients, means, strict=True):
             gradient.copy_(mean.view_as(gradient))
 
 
@@ -69,7 +70,7 @@ def synchronise_batch_norm(model: nn.Module, device: torch.device) -> None:
     """Before the first step on several GPUs: torch's own layers, with the same parameters and buffers, in place. On a
     CPU there are none, and `DataParallel.forward` does it. Alone, and in evaluation, they are plain batch norm."""
     if device.type == "cuda":
-        convert_sync_batchnorm(model)
+        convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
 
 
 class _Gather(torch.autograd.Function):

@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 Work = Callable[[Sequence[Item]], Iterable[Result]]
 
 # A task of the followers, called with what was announced.
-Task = Callable[..., None]
+Task = Callable[..., object]
 
 
 def announce(task: str, *arguments: Any) -> None:
@@ -63,7 +63,8 @@ def shared(
         shares = [batch[rank::hands] if rank < hands else batch[:0] for rank in range(size)]
         announce(task, *context, shares)
         yield from work(shares[0])
-        for outcome in distributed.gather([])[1:]:
+        outcomes: list[list[Result] | Exception] = distributed.gather([])
+        for outcome in outcomes[1:]:
             if isinstance(outcome, Exception):
                 raise outcome
             yield from outcome

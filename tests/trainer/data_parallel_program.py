@@ -27,8 +27,8 @@ from trainer.model import CamClassifier, Classifier, create_backbone
 from trainer.objective import LossObjective, Objective
 from trainer.semantic_decoupling import SemanticClassifier
 
-# Batches of 5 and of 2: three processes have 1, 2 and 2 images, and then none, 1 and 1.
-NUM_IMAGES, NUM_CLASSES, BATCH_SIZE, IMAGE_SIZE = 7, 4, 5, 64
+# Batches of 5 and of 1: two processes have 2 and 3 images, and then none and 1.
+NUM_IMAGES, NUM_CLASSES, BATCH_SIZE, IMAGE_SIZE = 6, 4, 5, 64
 EPOCHS = (4, 5)  # in the second one SARB blends features, with prototypes of the first
 
 CPU = Machine(torch.device("cpu"), torch.float32)

@@ -14,7 +14,7 @@ from torch import Tensor
 from trainer.data.sharding import WHOLE
 
 PROGRAM = Path(__file__).with_name("data_parallel_program.py")
-PROCESSES = 3
+PROCESSES = 2
 METHODS = ("ccd", "role", "ll_cp", "sarb", "asl")
 
 States = dict[str, dict[str, Tensor]]

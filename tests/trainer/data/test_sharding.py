@@ -1,6 +1,5 @@
 """Any number of processes sees the batches that one would see, and each image once."""
 
-
 import numpy as np
 import pytest
 import torch
