@@ -1,9 +1,11 @@
 """The command line `ccd`, also `python -m trainer`. Heavy imports stay inside the commands, so that --help is instant.
 
 Exit codes: 0 done; 2 wrong use; 3 unusable data; 4 labeler unreachable; 5 done, but some images could not be used.
+Under torchrun 0 also then, and 1 where another process has ended.
 """
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,7 +18,7 @@ from cyclopts.config import Env, Yaml
 from trainer import __version__
 from trainer.config import DEFAULTS, EVALUATION_DEFAULTS, EvaluationConfig, RunConfig, default_output
 
-WRONG_USE, BAD_DATA, UNREACHABLE, PARTIAL = 2, 3, 4, 5
+PEER_LOST, WRONG_USE, BAD_DATA, UNREACHABLE, PARTIAL = 1, 2, 3, 4, 5
 
 app = App(
     name="ccd",
@@ -42,15 +44,24 @@ def run(data: str, *, output: Path | None = None, config: Flags = DEFAULTS) -> i
     """
     from rich.console import Console
 
+    from trainer import distributed
+    from trainer.followers import follow_pipeline
     from trainer.pipeline import run_pipeline
 
-    outcome = run_pipeline(data, output or default_output(data), config, Console())
-    return PARTIAL if outcome.failed else 0
+    output = output or default_output(data)
+    with distributed.process_group():
+        if not distributed.is_main():
+            follow_pipeline(data, output, config)
+            return 0
+        outcome = run_pipeline(data, output, config, Console())
+        # torchrun takes every other code for a failure, and would start a run that is done once more
+        return PARTIAL if outcome.failed and distributed.world_size() == 1 else 0
 
 
 @app.command
 def demo(*, output: Path = Path("runs/demo"), config: Flags = DEFAULTS) -> int:
     """Run the whole method on drawn scenes, and show what each fault of CLIP costs and what the method makes of it."""
+    _refuse_torchrun("demo")
     from rich.console import Console
 
     from trainer.demo import run_demo
@@ -85,6 +96,7 @@ def compare(
     output
         Folder of the comparison; runs/NAME-STUDY by default.
     """
+    _refuse_torchrun("compare")
     from rich.console import Console
 
     from trainer.compare import run_study
@@ -107,6 +119,7 @@ def evaluate(
     data
         As for `run`.
     """
+    _refuse_torchrun("evaluate")
     from rich.console import Console
 
     from trainer.evaluation import evaluate_model
@@ -140,6 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     handler.setLevel(logging.WARNING)  # what is below goes to the run's own log
     logging.basicConfig(handlers=[handler], format="%(levelname)s %(message)s")
     signal.signal(signal.SIGTERM, _terminate)
+    app.print_error = app.meta.print_error = _rank() == 0
     sys.exit(_guarded(lambda: app.meta(arguments, result_action="return_value")))
 
 
@@ -153,15 +167,36 @@ def _guarded(command: Callable[[], object]) -> int:
     except (ValueError, FloatingPointError) as error:
         from trainer.session import DataError
 
-        return _fail(BAD_DATA if isinstance(error, DataError) else WRONG_USE, error)
+        code = BAD_DATA if isinstance(error, DataError) else WRONG_USE
+        return _fail(code, error, known_to_all=isinstance(error, FloatingPointError))
+    except RuntimeError as error:
+        from trainer.distributed import PeerLostError
+
+        if not isinstance(error, PeerLostError):
+            raise
+        return _fail(PEER_LOST, error, known_to_all=True)
     except KeyboardInterrupt:
-        return _fail(130, "interrupted; the same command goes on from here")
+        return _fail(130, "interrupted; the same command goes on from here", known_to_all=True)
     return code if isinstance(code, int) else 0
 
 
-def _fail(code: int, reason: object) -> int:
-    print(f"ccd: {reason}", file=sys.stderr)
+def _fail(code: int, reason: object, *, known_to_all: bool = False) -> int:
+    """Under torchrun one process says what all know; what went wrong in one alone, it says itself."""
+    if _rank() == 0 or not known_to_all:
+        print(f"ccd: {f'process {_rank()}: ' if _rank() else ''}{reason}", file=sys.stderr)
     return code
+
+
+def _rank() -> int:
+    """torchrun's number of this process; 0 is the main one, and one that is alone."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def _refuse_torchrun(command: str) -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if _rank():
+            sys.exit(WRONG_USE)
+        raise ValueError(f"ccd {command} is one process; torchrun is for ccd run")
 
 
 def _terminate(signum: int, frame: object) -> None:

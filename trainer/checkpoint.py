@@ -53,13 +53,19 @@ def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
 
 def save_training(folder: Path, modules: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Saves everything that the next epoch depends on, as folder/last.safetensors; keeps the one before it."""
-    tensors = {f"module.{name}": tensor for name, tensor in modules.state_dict().items()}
-    for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in slots.items()}
+    tensors = training_tensors(modules, optimizer)
     last = folder / "last.safetensors"
     if last.exists():
         last.replace(folder / "previous.safetensors")
     write_tensors(last, tensors, state)
+
+
+def training_tensors(modules: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """By name, what `restore_training` puts back."""
+    tensors = {f"module.{name}": tensor for name, tensor in modules.state_dict().items()}
+    for index, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in slots.items()}
+    return tensors
 
 
 def load_training(folder: Path, modules: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
@@ -72,12 +78,13 @@ def load_training(folder: Path, modules: nn.Module, optimizer: torch.optim.Optim
         except ValueError as error:
             log.warning("%s; going back to the checkpoint before it", error)
             continue
-        _restore(modules, optimizer, tensors)
+        restore_training(modules, optimizer, tensors)
         return state
     return None
 
 
-def _restore(modules: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def restore_training(modules: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """In place."""
     prefix = "module."
     modules.load_state_dict({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})
     slots: dict[int, dict[str, Tensor]] = {}

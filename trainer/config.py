@@ -131,7 +131,7 @@ class RunConfig:
     warmup_epochs: int | None = None
     """Epochs on the initial labels."""
     batch_size: int | None = None
-    """Images per step."""
+    """Images per step, of all processes together."""
     learning_rate: float | None = None
     """Adam's rate for the backbone."""
     head_learning_rate: float | None = None
@@ -172,7 +172,10 @@ class RunConfig:
     compile: bool = False
     """Train with torch.compile: minutes at the start for faster steps. Needs a C++ compiler."""
     workers: int | None = None
-    """Threads that load images. None: the number of cores, at most 8."""
+    """Threads that load images, of each process. None: the number of cores, at most 8; its part under torchrun."""
+    parallel_warmup: bool = False
+    """torchrun: all processes share the warm-up too where labels follow from it. They then equal one process's labels
+    but for rounding; without, the main process warms up alone and they are equal."""
     export_cams: bool = False
     """Keep the activation maps of all views under cams/."""
 
@@ -253,10 +256,11 @@ def resolve(config: RunConfig, *, data_format: str, num_classes: int, prompt: st
     """
     if config.method not in METHOD_PRESETS:
         raise ValueError(f"--method {config.method}: there is none of that name; known: {', '.join(METHOD_PRESETS)}")
+    cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes here
     values = CONSTANTS[config.constants] | METHOD_PRESETS[config.method]
     values |= DATA_PRESETS.get(data_format, {}) | METHOD_DATA_PRESETS.get((config.method, data_format), {})
     values |= {"prompt": prompt}
-    values |= {"floor": 1 / num_classes, "workers": min(os.cpu_count() or 1, MAX_WORKERS)}
+    values |= {"floor": 1 / num_classes, "workers": min(max(1, cores), MAX_WORKERS)}
     values |= {f.name: value for f in fields(config) if (value := getattr(config, f.name)) is not None}
     values.setdefault("head_learning_rate", values["learning_rate"] * values["head_multiplier"])
     settings = Settings(**values)

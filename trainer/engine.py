@@ -3,7 +3,7 @@
 Shapes: N images, B batch, C classes, h w cells of a CAM.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -12,9 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from trainer import distributed
 from trainer.config import RunConfig
 from trainer.data.loader import Batch
+from trainer.data.sharding import WHOLE
 from trainer.data.upload import on_device
+from trainer.data_parallel import DataParallel
 from trainer.epoch_record import EpochRecord, EpochResult
 from trainer.model import Classifier
 from trainer.objective import Objective, Step
@@ -39,7 +42,7 @@ class Machine:
             name = "cuda" if torch.cuda.is_available() else "cpu"
         if name.startswith("cuda") and not torch.cuda.is_available():
             raise ValueError(f"--device {name}: torch sees no CUDA device; use --device cpu")
-        device = torch.device(name)
+        device = distributed.own_device(name)
         precision = config.precision
         if precision == "auto":
             precision = "bfloat16" if device.type == "cuda" else "float32"
@@ -73,40 +76,44 @@ def train_one_epoch(
     *,
     labels: FloatArray,
     rows: npt.NDArray[np.int64],
+    parallel: DataParallel | None = None,
     advance: Advance,
 ) -> EpochResult:
     """One pass over the training images, whose labels are (N, C) and whose places among all images are `rows` (N,).
 
-    Batches bring a strong view where the objective wants one. Raises FloatingPointError when the loss stops being
-    finite.
+    Batches bring a strong view where the objective wants one, and this process's share of the images where several
+    train in `parallel`; the result is that of all on each. Raises FloatingPointError when the loss stops being finite.
     """
+    parallel = parallel or DataParallel(WHOLE)
     model.train()
     labels_NC, rows_N = torch.from_numpy(labels), torch.from_numpy(rows)
     record = EpochRecord(labels.shape, machine.device)
     for batch in on_device(batches, machine.device):
-        with machine.autocast():
+        count = len(batch.indices)
+        with machine.autocast(), parallel.forward(machine.device):
             logits_BC, features = model(batch.weak)
             strong_BC = None if batch.strong is None else model(batch.strong)[0].float()
+        logits_BC, features = parallel.gather(logits_BC, count), parallel.gather(features, count)
+        strong_BC = None if strong_BC is None else parallel.gather(strong_BC, count)
         target_BC, rows_B = machine.put(labels_NC[batch.indices]), machine.put(rows_N[batch.indices])
         terms = objective(Step(logits_BC.float(), strong_BC, features, target_BC, rows_B))
         values = torch.stack(list(terms.values()))
         record.add(batch.indices, list(terms), values, logits_BC)
-        updates.add(values.sum(), len(batch.indices))
-        advance(len(batch.indices), record.note)
-    updates.finish()
+        updates.add(values.sum(), count, parallel)
+        advance(count, record.note)
+    updates.finish(parallel)
     return record.result()
 
 
 @torch.inference_mode()
 def predict(
-    model: Classifier, batches: Iterable[Batch], machine: Machine, *, advance: Advance
+    model: Classifier, batches: Iterable[Batch], machine: Machine
 ) -> Iterator[tuple[npt.NDArray[np.int64], FloatArray, FloatArray]]:
     """Yields (indices (B,), logits (B, C), CAMs (B, C, h, w)) per batch, as float32; only one batch is in memory."""
     model.eval()
     for batch in on_device(batches, machine.device):
         with machine.autocast():
             logits_BC, cams_BChw = model(batch.weak)
-        advance(len(batch.indices))
         yield batch.indices.numpy(), logits_BC.float().cpu().numpy(), cams_BChw.float().cpu().numpy()
 
 
@@ -114,7 +121,15 @@ def predict_logits(
     model: Classifier, batches: Iterable[Batch], machine: Machine, *, num_images: int, advance: Advance
 ) -> FloatArray:
     """Logits (N, C) float32 of all images, in their order."""
-    parts = [(indices, logits) for indices, logits, _ in predict(model, batches, machine, advance=advance)]
+    parts = []
+    for indices, logits_BC, _ in predict(model, batches, machine):
+        parts.append((indices, logits_BC))
+        advance(len(indices))
+    return in_order(parts, num_images)
+
+
+def in_order(parts: Sequence[tuple[npt.NDArray[np.int64], FloatArray]], num_images: int) -> FloatArray:
+    """Rows (N, C) in the order of the images, from batches of indices (B,) and rows (B, C) in any order."""
     order = np.concatenate([indices for indices, _ in parts])
     assert (np.sort(order) == np.arange(num_images)).all(), "evaluation must see each image exactly once"
-    return np.concatenate([logits for _, logits in parts])[np.argsort(order)]
+    return np.concatenate([rows for _, rows in parts])[np.argsort(order)]

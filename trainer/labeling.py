@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,11 +26,15 @@ from clip_labeler import (
     Preprocessing,
     Vocabulary,
 )
+from trainer import distributed, team
 from trainer.config import LABELER_FILES, Settings
 from trainer.data.sample import Sample
 from trainer.labeler_process import LabelerProcess
 from trainer.progress import Advance
 from trainer.pseudo_labels import RowStore
+
+# Images of a process between two gatherings, in which they reach the disk: minutes at most of a slow labeler.
+ROUND_IMAGES = 512
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +60,7 @@ class Labeler:
         self._config = config
         self._credentials = _credentials(config)  # now, as the labeler is needed late
         self._class_names = class_names
+        self._address = config.labeler
         self._process: LabelerProcess | None = None
         self._client: LabelerClient | None = None
         self._vocabulary: Vocabulary | None = None
@@ -62,12 +68,27 @@ class Labeler:
     @property
     def client(self) -> LabelerClient:
         if self._client is None:
-            address = self._config.labeler
-            if address is None:
-                self._process = LabelerProcess(own_labeler_flags(self._config))
-                address = self._process.address
-            self._client = LabelerClient(address, credentials=self._credentials, max_wait=self._config.labeler_wait)
+            self._client = LabelerClient(
+                self.address, credentials=self._credentials, max_wait=self._config.labeler_wait
+            )
         return self._client
+
+    @property
+    def address(self) -> str:
+        if self._address is None:
+            self._process = LabelerProcess(own_labeler_flags(self._config))
+            self._address = self._process.address
+        return self._address
+
+    def at(self, address: str) -> Self:
+        """Itself, with the address of the labeler that the main process has."""
+        self._address = address
+        return self
+
+    @property
+    def helpers(self) -> int:
+        """Processes that can reach it: a labeler of the run's own is there for its machine alone."""
+        return distributed.world_size() if self._config.labeler else distributed.node_size()
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -126,24 +147,29 @@ def score_images(
     `hashes` are the sha256 digests of the images' bytes as they were indexed. Returns the images that the labeler
     rejected; their rows stay empty.
     """
-    wanted = store.missing()
+    wanted = store.missing().tolist()
     advance(len(samples) - len(wanted))
-
-    def images() -> Iterator[Image]:
-        for row in wanted:
-            yield Image(str(row), _read(samples[row].path, hashes[row]))
-
+    work = partial(answers_of_images, labeler, samples, hashes)
     rejected = []
-    results = labeler.client.score_images(labeler.vocabulary, images(), preprocessing=labeler.preprocessing)
-    for result in results:
-        row = int(result.id)
-        if result.error is None:
-            store.put(row, result.scores)
+    for row, answer in team.shared(
+        "score_images", wanted, work, labeler.address, per_round=ROUND_IMAGES, helpers=labeler.helpers
+    ):
+        if isinstance(answer, str):
+            rejected.append(Rejected(samples[row].image_id, f"labeler: {answer}"))
         else:
-            rejected.append(Rejected(samples[row].image_id, f"labeler: {result.error.message}"))
+            store.put(row, answer)
         advance(1)
     store.flush()
     return sorted(rejected, key=lambda item: item.image_id)
+
+
+def answers_of_images(
+    labeler: Labeler, samples: Sequence[Sample], hashes: Sequence[bytes], rows: Sequence[int]
+) -> Iterator[tuple[int, FloatArray | str]]:
+    """Each row, as answers come, with the image's probabilities (C,) or the reason why there are none."""
+    images = (Image(str(row), _read(samples[row].path, hashes[row])) for row in rows)
+    for result in labeler.client.score_images(labeler.vocabulary, images, preprocessing=labeler.preprocessing):
+        yield int(result.id), result.scores if result.error is None else result.error.message
 
 
 def score_views(
@@ -163,22 +189,41 @@ def score_views(
     clip_labeler.ItemFailedError for an image that it scored before and now rejects.
     """
     missing = store.missing()
-    wanted = [image for image, rows in rows_of_image.items() if np.isin(rows, missing).any()]
+    wanted = [(image, boxes_of_image[image]) for image, rows in rows_of_image.items() if np.isin(rows, missing).any()]
     advance(len(rows_of_image) - len(wanted))
-
-    def items() -> Iterator[BoxedImage]:
-        for image in wanted:
-            yield BoxedImage(str(image), _read(samples[image].path, hashes[image]), boxes_of_image[image])
-
-    for result in labeler.client.score_crops(labeler.vocabulary, items(), preprocessing=labeler.preprocessing):
-        image = int(result.id)
-        for index, error in result.crop_errors.items():
-            log.warning("view %d of %s was not scored: %s", index, samples[image].image_id, error.message)
-        indices, scores_kC = result.scored_crops
-        for row, scores_C in zip(rows_of_image[image][indices], scores_kC, strict=True):
+    work = partial(answers_of_views, labeler, samples, hashes)
+    for answer in team.shared(
+        "score_views", wanted, work, labeler.address, per_round=ROUND_IMAGES, helpers=labeler.helpers
+    ):
+        for index, reason in answer.errors.items():
+            log.warning("view %d of %s was not scored: %s", index, samples[answer.image].image_id, reason)
+        for row, scores_C in zip(rows_of_image[answer.image][answer.indices], answer.scores, strict=True):
             store.put(int(row), scores_C)
         advance(1)
     store.flush()
+
+
+@dataclass(frozen=True)
+class _ViewAnswer:
+    """Of one image: which of its boxes were scored (k,), their probabilities (k, C), and why others were not."""
+
+    image: int
+    indices: npt.NDArray[np.int64]
+    scores: FloatArray
+    errors: dict[int, str]
+
+
+def answers_of_views(
+    labeler: Labeler,
+    samples: Sequence[Sample],
+    hashes: Sequence[bytes],
+    boxes_of_image: Sequence[tuple[int, npt.NDArray[np.int32]]],
+) -> Iterator[_ViewAnswer]:
+    """What the labeler says of each image's boxes (k, 4), as answers come."""
+    items = (BoxedImage(str(i), _read(samples[i].path, hashes[i]), boxes_k4) for i, boxes_k4 in boxes_of_image)
+    for result in labeler.client.score_crops(labeler.vocabulary, items, preprocessing=labeler.preprocessing):
+        errors = {index: error.message for index, error in result.crop_errors.items()}
+        yield _ViewAnswer(int(result.id), *result.scored_crops, errors)
 
 
 def estimate_bias(labeler: Labeler, probs: FloatArray, gate: EntropyGate) -> BiasEstimate:

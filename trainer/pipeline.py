@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from trainer import __version__
+from trainer import __version__, distributed, team
 from trainer.config import RunConfig
 from trainer.data.counts import describe_counts
 from trainer.export import export_labels, export_model
@@ -49,7 +49,9 @@ def run_pipeline(data: str, output: Path, config: RunConfig, console: Console) -
     run = open_run(data, output, config, console)
     try:
         with Labeler(run.config, run.class_names) as labeler:
-            return _stages(run, labeler)
+            outcome = _stages(run, labeler)
+        team.dismiss()
+        return outcome
     finally:
         run.folder.close()
 
@@ -57,7 +59,7 @@ def run_pipeline(data: str, output: Path, config: RunConfig, console: Console) -
 def _stages(run: Run, labeler: Labeler) -> Outcome:
     _introduce(run)
     config, method = run.config, METHODS[run.config.method]
-    training = Training(run)
+    training = distributed.main_first(lambda: Training(run))
     training.train_until(config.warmup_epochs, lambda: method.initial_labels(run, labeler), stage="warmup")
     training.train_until(config.epochs, lambda: method.updated_labels(run, labeler, training.model), stage="training")
     with run.folder.stage("evaluation"):
@@ -76,7 +78,7 @@ def _introduce(run: Run) -> None:
     clip = config.labeler or f"own labeler with {config.clip}"
     run.console.print(
         f"{len(run.train)} images, {run.num_classes} classes; CLIP: {clip}; classifier: {config.backbone} at "
-        f"{config.image_size} px on {run.machine.device}; results in {run.folder.root}",
+        f"{config.image_size} px on {_machine(run)}; results in {run.folder.root}",
         highlight=False,
         soft_wrap=True,
     )
@@ -93,8 +95,14 @@ def _introduce(run: Run) -> None:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": str(run.machine.device),
+        "processes": str(distributed.world_size()),
     }
     write_json(run.folder.path("environment.json"), environment)
+
+
+def _machine(run: Run) -> str:
+    size = distributed.world_size()
+    return str(run.machine.device) if size == 1 else f"{run.machine.device.type} in {size} processes"
 
 
 def _print_counts(run: Run) -> None:

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import yaml
 from rich.console import Console
 
+from trainer import distributed
 from trainer.config import DEFAULTS, LABELER_FILES, EvaluationConfig, RunConfig, Settings, resolve
 from trainer.data.formats import open_data
 from trainer.data.index import Index, build_index
-from trainer.data.pixel_cache import PixelCache
+from trainer.data.pixel_cache import MAX_BYTES, PixelCache
 from trainer.data.sample import DataSplits, ImageSet, Published
 from trainer.engine import Machine
 from trainer.files import write_atomically
@@ -22,7 +23,7 @@ from trainer.progress import track
 from trainer.run_folder import RunFolder
 
 # Settings that say where and how fast, not what: a run may go on with others.
-PLACES = ("labeler", "labeler_wait", *LABELER_FILES, "device", "clip_device", "workers")
+PLACES = ("labeler", "labeler_wait", *LABELER_FILES, "device", "clip_device", "workers", "parallel_warmup")
 
 
 class DataError(ValueError):
@@ -31,11 +32,12 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Run:
-    """One run, opened. Arrays of N rows follow `train`, the training images that could be decoded."""
+    """One run, opened. Arrays of N rows follow `train`, the training images that could be decoded. `own_folder` is the
+    main process's alone."""
 
     data: str
     config: Settings
-    folder: RunFolder
+    own_folder: RunFolder | None
     console: Console
     machine: Machine
     cache: PixelCache
@@ -46,6 +48,11 @@ class Run:
     validation: ImageSet | None
     failed: tuple[tuple[str, str], ...]
     published: tuple[Published, Published] | None
+
+    @property
+    def folder(self) -> RunFolder:
+        assert self.own_folder is not None, "only the main process works in the run's folder"
+        return self.own_folder
 
     @property
     def num_classes(self) -> int:
@@ -76,33 +83,42 @@ def open_run(data: str, output: Path, config: RunConfig, console: Console) -> Ru
 
     Raises DataError for data that cannot be used, ValueError for settings that contradict each other or the folder.
     """
-    splits = open_splits(data, config)
-    settings = resolve(config, data_format=data_format(data), num_classes=len(splits.class_names), prompt=splits.prompt)
+    splits, settings, machine = distributed.main_first(lambda: _look_around(data, config))
+    if not distributed.is_main():
+        return _look_at_images(data, splits, settings, machine, None, console)
     folder = RunFolder(output)
     try:
         folder.bind(_identity(data, splits.class_names, settings))
         given = {name: value for name, value in asdict(config).items() if value != getattr(DEFAULTS, name)}
         write_atomically(folder.path("config.yaml"), yaml.safe_dump({"data": data, **given}).encode())
-        return _look_at_images(data, splits, settings, folder, console)
+        return _look_at_images(data, splits, settings, machine, folder, console)
     except BaseException:
         folder.close()
         raise
 
 
-def _look_at_images(data: str, splits: DataSplits, settings: Settings, folder: RunFolder, console: Console) -> Run:
-    train, index = _usable(splits.train, folder.path("index.parquet"), settings.workers, console)
+def _look_around(data: str, config: RunConfig) -> tuple[DataSplits, Settings, Machine]:
+    """What needs no folder: the data set, the settings that it completes, and what they run on."""
+    splits = open_splits(data, config)
+    settings = resolve(config, data_format=data_format(data), num_classes=len(splits.class_names), prompt=splits.prompt)
+    return splits, settings, Machine.choose(settings)
+
+
+def _look_at_images(
+    data: str, splits: DataSplits, settings: Settings, machine: Machine, folder: RunFolder | None, console: Console
+) -> Run:
+    train, index = _usable(splits.train, folder, "index.parquet", settings.workers, console)
     validation, failures = splits.validation, index.failures()
     if validation is not None:
-        path = folder.path("index_validation.parquet")
-        validation, other = _usable(validation, path, settings.workers, console)
+        validation, other = _usable(validation, folder, "index_validation.parquet", settings.workers, console)
         failures += other.failures()
     return Run(
         data=data,
         config=settings,
-        folder=folder,
+        own_folder=folder,
         console=console,
-        machine=Machine.choose(settings),
-        cache=PixelCache(),
+        machine=machine,
+        cache=PixelCache(MAX_BYTES // distributed.node_size()),
         class_names=splits.class_names,
         train=train,
         hashes=tuple(row.sha256 or b"" for row in index.rows if not row.reason),
@@ -127,21 +143,38 @@ def _identity(data: str, class_names: tuple[str, ...], settings: Settings) -> di
     return {"data": data, **values, "classes": list(class_names)}
 
 
-def _usable(images: ImageSet, path: Path, workers: int, console: Console) -> tuple[ImageSet, Index]:
-    """The images that can be decoded, by an index that is made once per run."""
-    if not path.exists():
-        with track(console, f"checking {images.name} images", len(images)) as advance:
-            build_index(images, workers=workers, progress=_differences(advance)).write(path)
-    index = Index.read(path)
-    if [row.image_id for row in index.rows] != [sample.image_id for sample in images.samples]:
+def _usable(
+    images: ImageSet, folder: RunFolder | None, name: str, workers: int, console: Console
+) -> tuple[ImageSet, Index]:
+    """The images that can be decoded, by an index that the main process makes once per run."""
+
+    def read_index() -> Index:
+        assert folder is not None
+        path = folder.path(name)
+        if not path.exists():
+            with track(console, f"checking {images.name} images", len(images)) as advance:
+                build_index(images, workers=workers, progress=_differences(advance)).write(path)
+        return _checked(Index.read(path), images)
+
+    index = distributed.from_main(read_index)
+    if not _is_of(index, images):
+        raise DataError(f"{images.name} has other images here than where the main process is")
+    return images.subset(np.flatnonzero(index.ok)), index
+
+
+def _checked(index: Index, images: ImageSet) -> Index:
+    if not _is_of(index, images):
         raise DataError(
             f"images were added to or removed from {images.name} since the run began; choose another --output"
         )
-    good = np.flatnonzero(index.ok)
-    if len(good) == 0:
+    if not index.ok.any():
         first = index.failures()[0]
         raise DataError(f"no {images.name} image can be used, {first.image_id} for instance: {first.reason}")
-    return images.subset(good), index
+    return index
+
+
+def _is_of(index: Index, images: ImageSet) -> bool:
+    return [row.image_id for row in index.rows] == [sample.image_id for sample in images.samples]
 
 
 def _differences(advance: Callable[[int], None]) -> Callable[[int], None]:

@@ -11,18 +11,29 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from trainer.checkpoint import load_training, read_tensors, save_training, write_tensors
+from trainer import distributed, team
+from trainer.checkpoint import (
+    load_training,
+    read_tensors,
+    restore_training,
+    save_training,
+    training_tensors,
+    write_tensors,
+)
 from trainer.compilation import compiled
-from trainer.data.loader import EvaluationBatches, TrainingBatches
+from trainer.data.loader import TrainingBatches
 from trainer.data.seeds import RunStream
+from trainer.data.sharding import WHOLE, Share
+from trainer.data_parallel import DataParallel, synchronise_batch_norm
 from trainer.early_stopping import pseudo_label_map, stop_epoch
-from trainer.engine import predict_logits, train_one_epoch
+from trainer.engine import train_one_epoch
 from trainer.epoch_record import EpochResult
 from trainer.files import write_atomically
 from trainer.methods import METHODS
 from trainer.metrics import mean_average_precision
 from trainer.model import Classifier, check_sizes, create_backbone, freeze_all_but_last_block, normalization
 from trainer.optimizer import create_optimizer
+from trainer.prediction import Selection, predict_logits
 from trainer.progress import track
 from trainer.session import Run
 from trainer.updates import Updates, WeightAverage
@@ -49,10 +60,16 @@ class History:
 
 
 class Training:
-    """A classifier in training: made from the seed or from the last checkpoint, advanced by `train_until`."""
+    """A classifier in training: made from the seed or from the last checkpoint, advanced by `train_until`.
+
+    Under torchrun each process has one. The main process's has the history and the checkpoints; the others' follow it
+    through `begin`, `take_over` and `train_epoch`.
+    """
 
     def __init__(self, run: Run) -> None:
         config, method = run.config, METHODS[run.config.method]
+        if config.compile and distributed.world_size() > 1:
+            raise ValueError("--compile is for one process: under torchrun batch norm spans processes; leave it out")
         torch.manual_seed(config.seed)
         backbone = create_backbone(config.backbone, weights=config.backbone_weights)
         if config.trained_blocks == "last":
@@ -77,11 +94,15 @@ class Training:
         self._modules = nn.ModuleDict({"model": self._learner, "objective": self._objective})
         if average is not None:
             self._modules["average"] = average
-        self._checkpoints = run.folder.path("checkpoints/last.safetensors").parent
-        state = load_training(self._checkpoints, self._modules, optimizer)
-        self.history = History(**state) if state else History()
-        if self.history.loss_scale:
-            self._updates.scaler.load_state_dict(self.history.loss_scale)
+        self._followers_are_behind = True
+        self.history = History()
+        if distributed.is_main() and (state := load_training(self._checkpoints, self._modules, optimizer)):
+            self.history = History(**state)
+            self._updates.restore_scale(self.history.loss_scale)
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.run.folder.path("checkpoints/last.safetensors").parent
 
     def train_until(self, epoch: int, labels: Callable[[], FloatArray], *, stage: str) -> None:
         """Trains up to `epoch` (exclusive) on labels (N, C) in [0, 1], NaN where nothing is known; images of which
@@ -92,10 +113,13 @@ class Training:
         """
         if self.run.folder.done(stage):
             return
+        self._lead()
         labels_NC = labels() if self._goes_on(epoch) else np.empty((0, self.run.num_classes), np.float32)
         used = np.flatnonzero(np.isfinite(labels_NC).any(axis=1))
         if self.history.epochs == 0 and len(used):
-            self._objective.begin(self.run.machine.put(torch.from_numpy(labels_NC)))
+            if self._share(0) != WHOLE:
+                team.announce("begin", labels_NC)
+            self.begin(labels_NC)
         with self.run.folder.stage(stage):
             while self._goes_on(epoch):
                 self._one_epoch(self.history.epochs, used, labels_NC[used])
@@ -104,8 +128,56 @@ class Training:
         halted = self.run.config.halt and self.history.stop_epoch is not None
         return self.history.epochs < epoch and not halted
 
-    def _one_epoch(self, epoch: int, used: npt.NDArray[np.int64], labels: FloatArray) -> None:
+    def _share(self, epoch: int) -> Share:
+        """Of this process in each batch of the epoch. The main process warms up alone where labels follow from it:
+        gradients that are summed in another order would give others."""
         config = self.run.config
+        guides = METHODS[config.method].guided and config.update and config.view_policy == "cam"
+        if guides and epoch < config.warmup_epochs and not config.parallel_warmup:
+            return WHOLE
+        return Share(distributed.rank(), distributed.world_size())
+
+    def _lead(self) -> None:
+        """Gives the other processes this one's weights and optimiser where they do not have them."""
+        if self._followers_are_behind:
+            team.announce("take_over")
+            self.take_over()
+        self._followers_are_behind = False
+
+    def take_over(self) -> None:
+        """On all processes: weights, optimiser and what the objective remembers become the main one's."""
+        if distributed.world_size() == 1:
+            return
+        optimizer, scaler = self._updates.optimizer, self._updates.scaler
+        tensors, scale = distributed.from_main(
+            lambda: (
+                {name: tensor.cpu() for name, tensor in training_tensors(self._modules, optimizer).items()},
+                scaler.state_dict(),
+            )
+        )
+        if not distributed.is_main():
+            restore_training(self._modules, optimizer, tensors)
+            self._updates.restore_scale(scale)
+
+    def begin(self, labels: FloatArray) -> None:
+        """On all processes that train the first epoch, before it: all labels (N, C)."""
+        self._objective.begin(self.run.machine.put(torch.from_numpy(labels)))
+
+    def _one_epoch(self, epoch: int, used: npt.NDArray[np.int64], labels: FloatArray) -> None:
+        self._lead()
+        if self._share(epoch) == WHOLE:
+            self._followers_are_behind = True
+        else:
+            team.announce("train", epoch, used, labels)
+        result = self.train_epoch(epoch, used, labels)
+        self._record(epoch, result, labels)
+        self._save(epoch)
+
+    def train_epoch(self, epoch: int, used: npt.NDArray[np.int64], labels: FloatArray) -> EpochResult:
+        """On all processes that share the epoch: one pass over the images `used`, whose labels are (N, C)."""
+        config, share = self.run.config, self._share(epoch)
+        if share != WHOLE:
+            synchronise_batch_norm(self._learner, self.run.machine.device)
         torch.manual_seed(np.random.SeedSequence([config.seed, RunStream.TORCH, epoch]).generate_state(1)[0])
         self._set_rates(epoch)
         self._objective.begin_epoch(epoch, config.epochs)
@@ -114,16 +186,16 @@ class Training:
             result = train_one_epoch(
                 self._step_model,
                 self._objective,
-                self._training_batches(used, two_views=two_views).epoch(epoch),
+                self._training_batches(used, share, two_views=two_views).epoch(epoch),
                 self._updates,
                 self.run.machine,
                 labels=labels,
                 rows=used,
+                parallel=DataParallel(share),
                 advance=advance,
             )
         self._objective.end_epoch()
-        self._record(epoch, result, labels)
-        self._save(epoch)
+        return result
 
     def _set_rates(self, epoch: int) -> None:
         """By the epoch alone, so that there is nothing to resume."""
@@ -168,21 +240,15 @@ class Training:
     def load_kept_weights(self) -> None:
         """Puts the kept epoch's weights into the model."""
         self.model.load_state_dict(read_tensors(self._weights_path(self.kept_epoch))[0])
+        self._followers_are_behind = True
 
     def validation_logits(self) -> FloatArray | None:
         """Logits (N, C) of the validation images by the model as it is; None without validation images."""
-        images = self.run.validation
-        if images is None:
+        if self.run.validation is None:
             return None
-        config = self.run.config
-        mean, std = normalization(self.model.backbone)
-        batches = EvaluationBatches(
-            images, image_size=config.image_size, mean=mean, std=std,
-            batch_size=2 * config.batch_size, workers=self.run.config.workers, cache=self.run.cache,
-            pin_memory=self.run.machine.is_cuda,
-        )  # fmt: skip
-        with track(self.run.console, "validating", len(images)) as advance:
-            return predict_logits(self.model, batches, self.run.machine, num_images=len(images), advance=advance)
+        self._lead()
+        selection = Selection("validation", self.run.config.image_size)
+        return predict_logits(self.run, self.model, selection, title="validating")
 
     def _validation_map(self) -> float | None:
         if self.run.validation is None or self.run.validation.targets is None:
@@ -191,12 +257,12 @@ class Training:
         assert logits is not None
         return mean_average_precision(logits, self.run.validation.targets)
 
-    def _training_batches(self, used: npt.NDArray[np.int64], *, two_views: bool) -> TrainingBatches:
+    def _training_batches(self, used: npt.NDArray[np.int64], share: Share, *, two_views: bool) -> TrainingBatches:
         config = self.run.config
         mean, std = normalization(self.model.backbone)
         sizes = config.size_jitter
         return TrainingBatches(
             self.run.train.subset(used), image_size=sizes[1] if sizes else config.image_size, mean=mean, std=std,
             batch_size=config.batch_size, seed=config.seed, workers=self.run.config.workers,
-            two_views=two_views, sizes=sizes, cache=self.run.cache, pin_memory=self.run.machine.is_cuda,
+            two_views=two_views, share=share, sizes=sizes, cache=self.run.cache, pin_memory=self.run.machine.is_cuda,
         )  # fmt: skip

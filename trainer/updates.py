@@ -1,10 +1,16 @@
 """One optimiser step for every so many batches, and what moves with it: the loss scale and the averaged weights."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+
+from trainer.data.sharding import WHOLE
+from trainer.data_parallel import DataParallel
+
+ALONE = DataParallel(WHOLE)
 
 
 class WeightAverage(AveragedModel):
@@ -55,22 +61,29 @@ class Updates:
         self._counts: list[int] = []
         """Images of each batch since the last step."""
 
-    def add(self, loss: Tensor, num_images: int) -> None:
+    def restore_scale(self, state: dict[str, Any]) -> None:
+        """What `scaler.state_dict` gave; empty in precisions other than float16."""
+        if state:
+            self.scaler.load_state_dict(state)
+
+    def add(self, loss: Tensor, num_images: int, parallel: DataParallel = ALONE) -> None:
         """The loss of one batch, a scalar; steps when the batches of a step are complete."""
         self._counts.append(num_images)
         weight = 1.0 if self._summed else num_images / self._counts[0]
         self.scaler.scale(weight * loss).backward()  # type: ignore[no-untyped-call]
         if len(self._counts) == self._accumulate:
-            self._step()
+            self._step(parallel)
 
-    def finish(self) -> None:
+    def finish(self, parallel: DataParallel = ALONE) -> None:
         """At the end of an epoch: the step of the batches that are left."""
         if self._counts:
-            self._step()
+            self._step(parallel)
 
-    def _step(self) -> None:
+    def _step(self, parallel: DataParallel) -> None:
+        gradients = list(self._gradients())
         if len(self._counts) > 1 and not self._summed:  # from a sum in units of the first batch to the mean
-            torch._foreach_mul_(list(self._gradients()), self._counts[0] / sum(self._counts))
+            torch._foreach_mul_(gradients, self._counts[0] / sum(self._counts))
+        parallel.average(gradients)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

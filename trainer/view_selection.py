@@ -3,8 +3,9 @@
 Shapes: N images, V views, C classes, k views of one image, h w cells of a CAM.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainer import team
 from trainer.cam import boxes_from_cams
-from trainer.data.loader import EvaluationBatches
 from trainer.data.seeds import RunStream
 from trainer.data.voc import read_boxes
-from trainer.engine import predict, predict_logits
-from trainer.model import CamClassifier, normalization
+from trainer.engine import predict
+from trainer.model import CamClassifier
+from trainer.prediction import Selection, predict_logits
 from trainer.progress import track
 from trainer.session import Run
 from trainer.view_policies import VIEWS, boxes_around, grid_boxes, random_boxes
@@ -104,36 +106,42 @@ def choose_threshold(run: Run, probs: FloatArray) -> float:
     return search_threshold(probs[shuffled], band=band, start=config.view_threshold)
 
 
-def _batches(run: Run, model: CamClassifier, images: npt.NDArray[np.int64], size: int) -> EvaluationBatches:
-    mean, std = normalization(model.backbone)
-    reused = size == run.config.image_size  # pixels of another size are needed this once: not worth the memory
-    return EvaluationBatches(
-        run.train.subset(images), image_size=size, mean=mean, std=std,
-        batch_size=2 * run.config.batch_size, workers=run.config.workers, cache=run.cache if reused else None,
-        pin_memory=run.machine.is_cuda,
-    )  # fmt: skip
-
-
 def _probabilities(run: Run, model: CamClassifier, images: npt.NDArray[np.int64]) -> FloatArray:
-    batches = _batches(run, model, images, run.config.image_size)
-    with track(run.console, "choosing the threshold", len(images)) as advance:
-        logits = predict_logits(model, batches, run.machine, num_images=len(images), advance=advance)
+    selection = Selection("train", run.config.image_size, images)
+    logits = predict_logits(run, model, selection, title="choosing the threshold")
     return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
 def _views_over(run: Run, model: CamClassifier, images: npt.NDArray[np.int64], threshold: float) -> Views:
-    """One pass that keeps a batch of CAMs at a time."""
-    batches = _batches(run, model, images, run.config.view_size)
+    """One pass over the images by all processes, each of which keeps a batch of CAMs at a time."""
+    selection = Selection("train", run.config.view_size, images)
+    results = team.shared(
+        "views", range(len(selection.batches(run, model))), partial(views_of_batches, run, model, selection, threshold),
+        selection, threshold, per_round=selection.batches_per_round(run),
+    )  # fmt: skip
     found: list[_ViewsOfImage] = []
     with track(run.console, "activation maps", len(images)) as advance:
-        for positions, logits_BC, cams_BChw in predict(model, batches, run.machine, advance=advance):
-            for image, logits_C, cams_Chw in zip(images[positions], logits_BC, cams_BChw, strict=True):
-                classes_k = select_classes(1 / (1 + np.exp(-logits_C)), threshold)
-                if run.config.export_cams:
-                    _export(run, int(image), classes_k, cams_Chw)
-                if len(classes_k):
-                    found.append((int(image), classes_k, _boxes(run, int(image), cams_Chw[classes_k])))
-    return _join(found)
+        for image, classes_k, boxes_k4, cams_khw in results:
+            if cams_khw is not None:
+                _export(run, image, classes_k, cams_khw)
+            if len(classes_k):
+                found.append((image, classes_k, boxes_k4))
+            advance(1)
+    return _join(sorted(found, key=lambda views: views[0]))
+
+
+def views_of_batches(
+    run: Run, model: CamClassifier, selection: Selection, threshold: float, numbers: Sequence[int]
+) -> Iterator[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int32], FloatArray | None]]:
+    """Of each image of the batches of these numbers: its place among the training images, the classes over the
+    threshold (k,), their boxes (k, 4), and where CAMs are exported these classes' (k, h, w)."""
+    assert selection.rows is not None
+    batches = selection.batches(run, model).only(numbers)
+    for positions, logits_BC, cams_BChw in predict(model, batches, run.machine):
+        for image, logits_C, cams_Chw in zip(selection.rows[positions].tolist(), logits_BC, cams_BChw, strict=True):
+            classes_k = select_classes(1 / (1 + np.exp(-logits_C)), threshold)
+            cams_khw = cams_Chw[classes_k]
+            yield image, classes_k, _boxes(run, image, cams_khw), cams_khw if run.config.export_cams else None
 
 
 def _join(found: list[_ViewsOfImage]) -> Views:
@@ -172,7 +180,7 @@ def _boxes(run: Run, image: int, cams_khw: FloatArray) -> npt.NDArray[np.int32]:
     )  # fmt: skip
 
 
-def _export(run: Run, image: int, classes_k: npt.NDArray[np.int64], cams_Chw: FloatArray) -> None:
+def _export(run: Run, image: int, classes_k: npt.NDArray[np.int64], cams_khw: FloatArray) -> None:
     """CAMs (k, h, w) float32 before normalisation, of the classes that got a view, over the whole image."""
     path = run.folder.path(f"cams/{run.train.samples[image].image_id}.npz")
-    np.savez_compressed(path, classes=classes_k.astype(np.int16), cams=cams_Chw[classes_k])
+    np.savez_compressed(path, classes=classes_k.astype(np.int16), cams=cams_khw)

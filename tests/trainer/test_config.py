@@ -1,5 +1,6 @@
 """Settings: where each value comes from, and what contradicts itself."""
 
+import os
 from dataclasses import fields
 from typing import Any
 
@@ -115,3 +116,9 @@ def test_contradictions(config: RunConfig, says: str) -> None:
     """Would fail if a setting that makes no sense were found out hours later."""
     with pytest.raises(ValueError, match=says.replace("{", r"\{")):
         resolve(config, data_format="demo", num_classes=20, prompt=PROMPT)
+
+
+def test_processes_of_a_machine_divide_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would fail if eight processes under torchrun started eight times as many threads as there are cores."""
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(2 * (os.cpu_count() or 1)))
+    assert resolve(RunConfig(), data_format="demo", num_classes=2, prompt=PROMPT).workers == 1

@@ -16,6 +16,7 @@ from torch import Tensor
 from trainer.data.pixel_cache import PixelCache, read_squashed
 from trainer.data.sample import ImageSet
 from trainer.data.seeds import RunStream
+from trainer.data.sharding import WHOLE, Share
 from trainer.data.transforms import SIZE_STEP, Pixels, normalise, resized, strong_view, weak_view
 
 Image = TypeVar("Image")
@@ -27,7 +28,8 @@ BATCHES_AHEAD = 1
 @dataclass(frozen=True)
 class Batch:
     """weak, strong: (B, 3, S, S) float32, normalised, in channels_last memory; strong is None unless asked for.
-    indices: (B,) int64, positions in the image set."""
+    indices: (B,) int64, positions in the image set; of several processes' batch of all of its images, while weak and
+    strong are those of the own share."""
 
     weak: Tensor
     strong: Tensor | None
@@ -69,9 +71,11 @@ class _Loader:
         self,
         order: NDArray[np.int64],
         views: Callable[[Pixels, int], tuple[Pixels, ...]],
+        share: Share = WHOLE,
         sizes: NDArray[np.int64] | None = None,
     ) -> Iterator[Batch]:
-        """The images in this order; views makes the weak and perhaps the strong view of an image's pixels and index.
+        """The images in this order, of each batch the share; views makes the weak and perhaps the strong view of an
+        image's pixels and index.
 
         sizes: side of each batch's images, at most image_size; None leaves them as they are.
         """
@@ -84,21 +88,23 @@ class _Loader:
             return views(resized(read(i), size), i)
 
         def assemble(indices: NDArray[np.int64], images: list[tuple[Pixels, ...]]) -> Batch:
-            weak, *strong = [normalise(view, self.mean, self.std) for view in zip(*images, strict=True)]
+            own = len(share.of(indices))
+            weak, *strong = [normalise(view, self.mean, self.std)[:own] for view in zip(*images, strict=True)]
             batch = Batch(weak, strong[0] if strong else None, torch.from_numpy(indices))
             return batch.pinned() if self.pin_memory else batch
 
         starts = range(0, len(order), self.batch_size)
         parts = [order[start : start + self.batch_size] for start in starts]
         sides = [self.image_size] * len(parts) if sizes is None else sizes.tolist()
-        return _ahead(parts, sides, make, assemble, self.workers)
+        return _ahead(parts, sides, share, make, assemble, self.workers)
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatches(_Loader):
     """Every image once an epoch, in an order of its own, as a weak view and, with two_views, a strong one too.
 
-    The weak view of an image in an epoch is the same with and without the strong one.
+    The weak view of an image in an epoch is the same with and without the strong one. Batches are the same for any
+    number of processes; `share` is the part of each that this one makes.
 
     sizes: the smallest and the largest side in pixels, multiples of SIZE_STEP; each batch has one side between them.
     None: all have image_size. With sizes image_size must be the largest: others are made from its pixels, so that
@@ -108,6 +114,7 @@ class TrainingBatches(_Loader):
     _: KW_ONLY
     seed: int
     two_views: bool
+    share: Share = WHOLE
     sizes: tuple[int, int] | None = None
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
@@ -119,7 +126,7 @@ class TrainingBatches(_Loader):
             return (weak, strong_view(pixels, rng)) if self.two_views else (weak,)
 
         order = default_rng(SeedSequence(self.seed, spawn_key=(epoch,))).permutation(len(self.image_set))
-        return self._batches(order, views, self._sides(epoch))
+        return self._batches(order, views, self.share, self._sides(epoch))
 
     def _sides(self, epoch: int) -> NDArray[np.int64] | None:
         """Side of each batch of the epoch, drawn evenly by seed and epoch."""
@@ -136,17 +143,25 @@ class EvaluationBatches(_Loader):
     """Every image once, in the image set's order, as it is."""
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._batches(np.arange(len(self.image_set)), lambda pixels, _: (pixels,))
+        return self.only(range(len(self)))
+
+    def only(self, numbers: Sequence[int]) -> Iterator[Batch]:
+        """The batches of these numbers, counted from 0, rising: composed as in a pass over all."""
+        starts = self.batch_size * np.asarray(numbers, np.int64)
+        order_NB = starts[:, None] + np.arange(self.batch_size)
+        return self._batches(order_NB[order_NB < len(self.image_set)], lambda pixels, _: (pixels,))
 
 
 def _ahead(
     parts: Sequence[NDArray[np.int64]],
     sides: Sequence[int],
+    share: Share,
     make: Callable[[int, int], Image],
     assemble: Callable[[NDArray[np.int64], list[Image]], Batch],
     workers: int,
 ) -> Iterator[Batch]:
-    """A batch for each part (B,) of the indices, whose images are made at its side by threads.
+    """A batch for each part (B,) of the indices, the share of whose images are made at its side by threads. An empty
+    share makes the first image, so that it has the shapes of one that is not.
 
     One batch is made while the consumer has another, and two while it waits: memory is bounded whatever the number of
     images and of threads, all of which work on the same batch. Threads take tasks in the order of their arrival: all
@@ -155,7 +170,8 @@ def _ahead(
     with ThreadPoolExecutor(workers) as pool:
 
         def begin(indices: NDArray[np.int64], side: int) -> "Future[Batch]":
-            images = [pool.submit(make, i, side) for i in indices.tolist()]
+            made = share.of(indices) if len(share.of(indices)) else indices[:1]
+            images = [pool.submit(make, i, side) for i in made.tolist()]
             return pool.submit(lambda: assemble(indices, [image.result() for image in images]))
 
         pending: deque[Future[Batch]] = deque()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from clip_labeler import EntropyGate
-from trainer import labeling
+from trainer import distributed, labeling
 from trainer.clip_labels import global_probabilities
 from trainer.files import read_json, write_json
 from trainer.labeling import Labeler
@@ -55,7 +55,8 @@ class CcdObjective(Objective):
 def _image_weights(run: Run) -> Tensor:
     """(N,) weights of the label loss by the entropy of CLIP's global prediction."""
     config = run.config
-    probs_NC = torch.from_numpy(load_rows(run.folder.path("labels/initial_raw.npy")))
+    rows = distributed.from_main(lambda: load_rows(run.folder.path("labels/initial_raw.npy")))
+    probs_NC = torch.from_numpy(rows)
     entropies = torch.special.entr(probs_NC).sum(dim=1)
     if config.entropy_unit == "normalized":
         entropies /= np.log(run.num_classes)
@@ -169,4 +170,4 @@ def _blend(run: Run, labeler: Labeler, initial: FloatArray, local_raw: FloatArra
     )
 
 
-METHOD = Method(CcdObjective, initial_labels, updated_labels)
+METHOD = Method(CcdObjective, initial_labels, updated_labels, guided=True)

@@ -31,6 +31,7 @@ class Method:
     """`initial_labels` are for warm-up, `updated_labels` for the epochs after it: (N, C) float32 in [0, 1], NaN where
     nothing is known. Both must give the same labels however often they are called: a resumed run calls them again.
 
+    `guided`: whether the updated labels follow from the warmed-up classifier, so that they are equal only if it is.
     `stops`: whether the label-free stop rule picks the epoch; it looks for labels of CLIP's that are fitted too well.
     """
 
@@ -38,4 +39,5 @@ class Method:
     initial_labels: Callable[[Run, Labeler], FloatArray] = told_labels
     updated_labels: Callable[[Run, Labeler, Classifier], FloatArray] = same_labels
     model: Callable[[Run, nn.Module], Classifier] = cam_classifier
+    guided: bool = False
     stops: bool = True
