@@ -53,7 +53,7 @@ def opened(trainee: Trainee, num_images: int, *, view_size: int = 640) -> Iterat
         sizes = np.tile(np.array([material.PHOTO_WIDTH, material.PHOTO_HEIGHT], np.int32), (num_images, 1))
         try:
             yield Run(
-                data="photos", config=config, folder=folder, console=Console(quiet=True),
+                data="photos", config=config, own_folder=folder, console=Console(quiet=True),
                 machine=Machine.choose(config), cache=PixelCache(max_bytes=0),
                 class_names=tuple(f"class {number}" for number in range(NUM_CLASSES)),
                 train=ImageSet("train", samples), hashes=(), sizes=sizes, validation=None, failed=(), published=None,
