@@ -1,6 +1,6 @@
 """One optimiser step for every so many batches, and what moves with it: the loss scale and the averaged weights."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,6 +9,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from trainer.data.sharding import WHOLE
 from trainer.data_parallel import DataParallel
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 ALONE = DataParallel(WHOLE)
 
@@ -25,7 +27,7 @@ class WeightAverage(AveragedModel):
         super().__init__(model, multi_avg_fn=self._mix, use_buffers=True)
         self._decay = decay
 
-    def _mix(self, averages: Sequence[Tensor], tensors: Sequence[Tensor], _: Tensor | int) -> None:
+    def _mix(self, averages: Tensors, tensors: Tensors, _: Tensor | int) -> None:
         updates = int(self.n_averaged)  # ours stays on the CPU: the argument would make the GPU wait
         kept = min(self._decay, (1 + updates) / (10 + updates))
         if averages[0].is_floating_point():
