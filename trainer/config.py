@@ -159,6 +159,8 @@ class RunConfig:
     """auto: bfloat16 autocast on CUDA, float32 elsewhere."""
     workers: int | None = None
     """Threads that load images. None: the number of cores, at most 8."""
+    logger: Literal["tensorboard", "mlflow", "trackio", "wandb", "none"] = "tensorboard"
+    """Where curves go beside metrics.jsonl: tensorboard/ in the run's folder, or where that program keeps them."""
     export_cams: bool = False
     """Keep the activation maps of all views under cams/."""
 

@@ -22,7 +22,7 @@ from trainer.progress import track
 from trainer.run_folder import RunFolder
 
 # Settings that say where and how fast, not what: a run may go on with others.
-PLACES = ("labeler", "labeler_wait", *LABELER_FILES, "device", "clip_device", "workers")
+PLACES = ("labeler", "labeler_wait", *LABELER_FILES, "device", "clip_device", "workers", "logger")
 
 
 class DataError(ValueError):

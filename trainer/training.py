@@ -22,6 +22,7 @@ from trainer.metrics import mean_average_precision
 from trainer.model import create_backbone, freeze_all_but_last_block, normalization
 from trainer.progress import track
 from trainer.session import Run
+from trainer.trackers import Report
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -45,7 +46,8 @@ class History:
 class Training:
     """A classifier in training: made from the seed or from the last checkpoint, advanced by `train_until`."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, report: Report = lambda rows: None) -> None:
+        """`report` is told the rows of all epochs so far, at once and after each epoch."""
         config, method = run.config, METHODS[run.config.method]
         torch.manual_seed(config.seed)
         backbone = create_backbone(config.backbone, weights=config.backbone_weights)
@@ -70,6 +72,8 @@ class Training:
         self._checkpoints = run.folder.path("checkpoints/last.safetensors").parent
         state = load_training(self._checkpoints, self._modules, self._optimizer)
         self.history = History(**state) if state else History()
+        self._report = report
+        self._report(self.history.rows)
 
     def train_until(self, epoch: int, labels: Callable[[], FloatArray], *, stage: str) -> None:
         """Trains up to `epoch` (exclusive) on labels (N, C) in [0, 1], NaN where nothing is known; images of which
@@ -143,6 +147,7 @@ class Training:
                 path.unlink()
         lines = "".join(json.dumps(row) + "\n" for row in self.history.rows)
         write_atomically(self.run.folder.path("metrics.jsonl"), lines.encode())
+        self._report(self.history.rows)
 
     def _weights_path(self, epoch: int) -> Path:
         return self._checkpoints / f"epoch-{epoch:03d}.safetensors"
