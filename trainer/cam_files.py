@@ -19,6 +19,7 @@ from trainer.trained_model import TrainedModel
 
 FloatArray = npt.NDArray[np.float32]
 
+
 class CamFiles:
     """Files below `folder`, each where its image is.
 

@@ -64,8 +64,7 @@ def _open(path: Path, device: torch.device) -> TrainedModel:
 
 
 def model_folder(path: Path) -> Path:
-    """The exported model/ of a run's folder; another folder is taken for one. Raises ValueError for an unfinished run.
-    """
+    """model/ of a run's folder; another folder is taken for one. Raises ValueError for a run that has not ended."""
     if not (path / "config.resolved.yaml").is_file():
         return path
     if not (path / "model" / "config.json").is_file():

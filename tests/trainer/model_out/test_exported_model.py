@@ -112,9 +112,7 @@ def test_the_card_says_whose_weights_and_how_good() -> None:
     for text in ("bsd-3-clause, as timm states", "MIT", "had no targets", "cat"):
         assert text in card
     assert "<script>" not in card
-    measured = model_card(
-        facts, names, image_size=64, timm_form=False, figures={"mAP": 61.23}, per_class={"cat": 50.0}
-    )
+    measured = model_card(facts, names, image_size=64, timm_form=False, figures={"mAP": 61.23}, per_class={"cat": 50.0})
     assert "| mAP | 61.2 |" in measured
     assert "| cat | 50.0 |" in measured
     assert "library_name" not in measured, "timm cannot open it"

@@ -48,7 +48,10 @@ class Answers(BaseHTTPRequestHandler):
         elif self.path == "/api/validate-yaml":
             self._answer(200, {"errors": [], "warnings": []})
         elif "/preupload/" in self.path:
-            files = [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in json.loads(body)["files"]]
+            files = [
+                {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for file in json.loads(body)["files"]
+            ]
             self._answer(200, {"files": files})
         else:
             assert "/commit/" in self.path, self.path
@@ -62,7 +65,7 @@ class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer(404, {"error": "there is nothing yet"})
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 (http.server's name)
 
     def _answer(self, status: int, content: dict[str, Any]) -> None:
         text = json.dumps(content).encode()
