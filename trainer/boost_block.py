@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 def why_not(backbone: nn.Module, num_classes: int) -> str | None:
     """What keeps a boosted head from becoming a block of this backbone; None where nothing does."""
-    if not isinstance(backbone, ResNet) or not isinstance(backbone.layer4[-1], BasicBlock | Bottleneck):
+    if not isinstance(backbone, ResNet) or not isinstance(block := last_block(backbone), BasicBlock | Bottleneck):
         return f"{type(backbone).__name__} has no residual blocks that end with a ReLU"
-    block = backbone.layer4[-1]
     plain = all(type(norm) is nn.BatchNorm2d for norm in _norms(block)) and block.se is None
     if not plain or not isinstance(_last_activation(block), nn.ReLU):
         return "its blocks are not plain ones with batch norm and ReLU"
@@ -31,7 +30,7 @@ def write_head(model: nn.Module, weight: Tensor, bias: Tensor, boost: float) -> 
     The hidden channels hold z, -z (C each) and the first 2 C features, all of them not negative after a ReLU; the first
     2 C channels that leave the block hold relu(z) and relu(-z).
     """
-    block, linear = model.layer4[-1], model.get_classifier()  # type: ignore[index,operator,union-attr]
+    block, linear = last_block(model), model.get_classifier()  # type: ignore[operator]
     for norm in _norms(block):
         _make_identity(norm)
     num_classes, num_features = weight.shape
@@ -51,8 +50,14 @@ def write_head(model: nn.Module, weight: Tensor, bias: Tensor, boost: float) -> 
 
 def read_head(model: nn.Module, num_classes: int) -> tuple[Tensor, Tensor]:
     """Weight (C, F) and bias (C,) that `write_head` put there, bit for bit."""
-    block = model.layer4[-1]  # type: ignore[index,union-attr]
+    block = last_block(model)
     return _centre(_convolutions(block)[0])[:num_classes].clone(), _norms(block)[0].bias[:num_classes].clone()
+
+
+def last_block(model: nn.Module) -> nn.Module:
+    """Of a ResNet."""
+    block: nn.Module = model.get_submodule("layer4")[-1]  # type: ignore[index]
+    return block
 
 
 def _convolutions(block: nn.Module) -> list[nn.Conv2d]:

@@ -59,9 +59,10 @@ class CamFiles:
         return f"{column:03d}-{re.sub(r'[^A-Za-z0-9]+', '-', self._trained.names[column])[:40]}"
 
     def _picture(self, cam_hw: FloatArray) -> Image.Image:
-        low, high = float(cam_hw.min()), float(cam_hw.max())
-        grey_SS = upsample((cam_hw - low) / max(high - low, 1e-5), self._trained.image_size)  # 1e-5: as in cam.py
-        return Image.fromarray((255 * grey_SS).round().clip(0, 255).astype(np.uint8))
+        stretched_SS = upsample(cam_hw, self._trained.image_size)
+        low, high = float(stretched_SS.min()), float(stretched_SS.max())
+        grey_SS = (stretched_SS - low) / max(high - low, 1e-5)  # 1e-5: as in cam.py
+        return Image.fromarray((255 * grey_SS).round().astype(np.uint8))
 
     def _path(self, sample: Sample, suffix: str) -> Path:
         """Where what belongs to an image lies, always below the folder; its own folder exists."""

@@ -152,7 +152,7 @@ def compare(path: Path, classifier: Classifier, inputs: Tensor) -> Parity:
     expected = [tensor.numpy() for tensor in _Exported(classifier, torch.float32)(inputs)]
     scales = (1.0, *(np.abs(cams).max() for cams in expected[1:]))
     for size in BATCH_SIZES:
-        parts = [session.run(outputs, {INPUT: part.numpy()}) for part in inputs.split(size)]
+        parts = [session.run(outputs, {INPUT: part.numpy()}) for part in torch.split(inputs, size)]
         for i, (wanted, scale) in enumerate(zip(expected, scales, strict=True)):
             found = np.concatenate([part[i] for part in parts])
             worst[i] = np.maximum(worst[i], np.abs(found - wanted).max() / scale)  # keeps what is no number

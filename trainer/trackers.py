@@ -6,6 +6,7 @@ tracker catches up when it goes on, and nothing appears twice.
 
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -114,9 +115,8 @@ class MLflow:
     def log(self, epoch: int, values: Mapping[str, float]) -> None:
         """All of an epoch in one call, so that it is there or not."""
         from mlflow.entities import Metric
-        from mlflow.utils.time import get_current_time_millis
 
-        now = get_current_time_millis()
+        now = round(1000 * time.time())
         self._client.log_batch(self._id, metrics=[Metric(name, value, now, epoch) for name, value in values.items()])
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from trainer.__main__ import main
 from trainer.exported_model import Description, write_checksums, write_model
-from trainer.model import CamClassifier, create_backbone
+from trainer.model import CamClassifier, create_backbone, feature_map
 
 NAMES = ("cat", "dog", "traffic light")
 FACTS = {
@@ -24,22 +24,30 @@ Trained = Callable[..., CamClassifier]
 @pytest.fixture(scope="session")
 def trained() -> Trained:
     """trained(backbone, boost, num_classes=3): a classifier with weights as after training: batch norms that do
-    something, logits on both sides of 0."""
+    something, activations on both sides of 0."""
 
     def make(name: str, boost: float, num_classes: int = len(NAMES)) -> CamClassifier:
         torch.manual_seed(0)
         weights = "imagenet" if name == "demo" else "none"
         classifier = CamClassifier(create_backbone(name, weights=weights), num_classes=num_classes, boost=boost)
-        torch.nn.init.normal_(classifier.head.weight, std=0.1)
         for module in classifier.modules():
             if name != "demo" and isinstance(module, torch.nn.BatchNorm2d):
                 torch.nn.init.uniform_(module.weight, 0.5, 1.5)
                 torch.nn.init.normal_(module.bias, std=0.1)
                 module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
                 module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
-        return classifier.eval()
+        _spread(classifier.eval())
+        return classifier
 
     return make
+
+
+@torch.no_grad()
+def _spread(classifier: CamClassifier) -> None:
+    """Puts activations on noise around 0, none far from it: boosted and not, and no probability near 0 or 1."""
+    activations = classifier.head(feature_map(classifier.backbone, torch.randn(4, 3, 96, 96)))
+    classifier.head.weight /= activations.std()
+    classifier.head.bias.copy_(-activations.mean(dim=(0, 2, 3)) / activations.std())  # type: ignore[union-attr]
 
 
 @pytest.fixture(scope="session")

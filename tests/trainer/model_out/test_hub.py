@@ -59,7 +59,7 @@ class Answers(BaseHTTPRequestHandler):
                 item = json.loads(line)
                 if item["key"] == "file":
                     self.server.files[item["value"]["path"]] = base64.b64decode(item["value"]["content"])
-            url = f"{self.server.address}/{self.path.split('/')[3]}/commit/{'0' * 40}"
+            url = f"{self.server.address}/{'/'.join(self.path.split('/')[3:5])}/commit/{'0' * 40}"
             self._answer(200, {"success": True, "commitOid": "0" * 40, "commitUrl": url, "hookOutput": ""})
 
     def do_GET(self) -> None:
