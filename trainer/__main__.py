@@ -168,7 +168,7 @@ def publish(model: Path, repository: str, *, private: bool = False) -> int:
     repository
         ORG/NAME; it is made where there is none. The token is the one of `hf auth login`, or HF_TOKEN.
     private
-        A new repository is for its owners alone.
+        A new repository is for its owners alone. By default it is as others of ORG are.
     """
     from trainer.hub import publish
 

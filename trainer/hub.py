@@ -27,7 +27,7 @@ def publish(model: Path, repo: str, *, private: bool = False) -> str:
     write_checksums(folder)  # thresholds and ONNX files may have come since
     api = HfApi()
     try:
-        api.create_repo(repo, private=private, exist_ok=True)
+        api.create_repo(repo, private=private or None, exist_ok=True)
         commit = api.upload_folder(
             repo_id=repo, folder_path=folder, commit_message="Model trained by ccd", ignore_patterns=".*"
         )

@@ -78,7 +78,7 @@ def model_card(
         f"# Multi-label classifier of {len(class_names)} classes",
         f"Gives each class a probability of its own; they do not add up to 1, and no threshold is applied. Images are "
         f"squashed to {image_size} x {image_size} pixels (`preprocess.json`).",
-        _USE_TIMM if timm_form else _USE_CCD,
+        _USE_TIMM.replace("CLASSES", str(len(class_names))) if timm_form else _USE_CCD,
         "## Classes",
         _classes(class_names, per_class),
         "## Method",
@@ -101,7 +101,7 @@ import timm
 model = timm.create_model("local-dir:model", pretrained=True).eval()  # on the hub: "hf-hub:ORG/NAME"; logits
 
 from transformers import pipeline
-classify = pipeline("image-classification", "model", top_k=None)  # probabilities
+classify = pipeline("image-classification", "model", top_k=CLASSES)  # probabilities
 ```
 
 `ccd predict model photos/` writes a table and, with `--cam`, where each class was seen."""

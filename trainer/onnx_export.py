@@ -46,7 +46,7 @@ class _Exported(nn.Module):
 
     def __init__(self, classifier: Classifier, dtype: torch.dtype) -> None:
         super().__init__()
-        self._classifier = copy.deepcopy(classifier).to(dtype).eval()
+        self._classifier = copy.deepcopy(classifier).to(dtype)
         self._dtype = dtype
         self.names = OUTPUTS if isinstance(classifier, CamClassifier) else OUTPUTS[:1]
 
@@ -119,7 +119,7 @@ def _samples_of_run(folder: Path) -> list[Sample]:
 
 def _write(path: Path, trained: TrainedModel, inputs: Tensor, dtype: torch.dtype) -> Parity:
     """Exports beside the place, compares, and gives the file its name. Raises ValueError where they differ."""
-    module = _Exported(trained.classifier, dtype)
+    module = _Exported(trained.classifier, dtype).eval()
     draft = path.with_name(f".{path.name}.draft")
     try:
         torch.onnx.export(
@@ -149,7 +149,7 @@ def compare(path: Path, classifier: Classifier, inputs: Tensor) -> Parity:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     outputs = [output.name for output in session.get_outputs()]
     worst = np.zeros(len(OUTPUTS))
-    expected = [tensor.numpy() for tensor in _Exported(classifier, torch.float32)(inputs)]
+    expected = [tensor.numpy() for tensor in _Exported(classifier, torch.float32).eval()(inputs)]
     scales = (1.0, *(np.abs(cams).max() for cams in expected[1:]))
     for size in BATCH_SIZES:
         parts = [session.run(outputs, {INPUT: part.numpy()}) for part in torch.split(inputs, size)]

@@ -43,7 +43,7 @@ class Answers(BaseHTTPRequestHandler):
         elif self.path == "/api/repos/create":
             wanted = json.loads(body)
             name = f"{wanted['organization']}/{wanted['name']}"
-            self.server.repositories[name] = bool(wanted.get("private"))
+            self.server.repositories[name] = wanted.get("private") or wanted.get("visibility") == "private"
             self._answer(200, {"url": f"{self.server.address}/{name}", "id": "1", "name": name})
         elif self.path == "/api/validate-yaml":
             self._answer(200, {"errors": [], "warnings": []})
