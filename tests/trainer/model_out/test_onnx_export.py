@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from trainer import onnx_export
-from trainer.model import CamClassifier
+from trainer.exported_model import Description, write_model
+from trainer.model import CamClassifier, create_backbone
+from trainer.semantic_decoupling import SemanticClassifier
 
 Ccd = Callable[..., tuple[int, str]]
 
@@ -94,3 +96,24 @@ def test_what_is_missing_is_named(
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     code, text = ccd("export-onnx", model_folder)
     assert (code, "pip install 'ccd[trainer-onnx]'" in text) == (2, True), text
+
+
+@pytest.mark.slow
+def test_a_classifier_without_a_timm_form_has_probabilities(ccd: Ccd, tmp_path: Path, photos: Path) -> None:
+    """Would fail if SST and SARB, which timm cannot open, could not leave the trainer at all."""
+    pytest.importorskip("onnxscript")
+    import onnxruntime
+
+    torch.manual_seed(0)
+    classifier = SemanticClassifier(create_backbone("resnet10t", weights="none"), num_classes=3, width=32).eval()
+    reason = write_model(tmp_path, classifier, Description("resnet10t", 64, ("a", "b", "c")))
+    assert reason == "timm has no SemanticClassifier"
+    code, text = ccd("export-onnx", tmp_path)
+    assert code == 0, text
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    images = torch.randn(3, 3, 64, 64)
+    with torch.inference_mode():
+        expected = classifier(images)[0].sigmoid()
+    np.testing.assert_allclose(session.run(["probs"], {"image": images.numpy()})[0], expected, atol=1e-5)
+    code, text = ccd("predict", tmp_path / "model.onnx", photos, "--cam", tmp_path / "cams")
+    assert (code, "gives no activation maps" in text) == (2, True), text
