@@ -35,8 +35,7 @@ class CamFiles:
         self._folder, self._kind, self._trained = folder, kind, trained
         if not trained.has_cams:
             raise ValueError("--cam: this model gives no activation maps")
-        paths = {path_of(sample.image_id, "") for sample in samples}
-        if len(paths) < len(samples):
+        if len({_relative(sample, "") for sample in samples}) < len(samples):
             raise ValueError("--cam: two images have the same name, and would have the same file; name each once")
 
     def write(
@@ -66,6 +65,10 @@ class CamFiles:
 
     def _path(self, sample: Sample, suffix: str) -> Path:
         """Where what belongs to an image lies, always below the folder; its own folder exists."""
-        path = self._folder / path_of(sample.image_id, suffix).lstrip("/")
+        path = self._folder / _relative(sample, suffix)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+
+def _relative(sample: Sample, suffix: str) -> str:
+    return path_of(sample.image_id, suffix).lstrip("/")

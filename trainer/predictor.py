@@ -129,12 +129,12 @@ def find_images(places: Sequence[Path]) -> Sequence[Sample]:
     """Files, and of a folder all images below it, sorted. Ids are spelled as in data/names.py: of a single folder
     the POSIX paths relative to it, else the paths as given.
 
-    Raises ValueError for a place that is not there, and for a folder without an image.
+    Raises ValueError for a place that is not there, session.DataError for a folder without an image.
     """
     if not places:
         raise ValueError("name the images: a folder or files")
     for place in places:
-        if not place.exists():
+        if not (place.is_dir() or place.is_file()):  # a FIFO would keep its reader waiting
             raise ValueError(f"there is no file or folder {spell(str(place))}")
     if len(places) == 1 and places[0].is_dir():
         return _below(places[0])
@@ -149,7 +149,10 @@ def find_images(places: Sequence[Path]) -> Sequence[Sample]:
 
 
 def _below(folder: Path) -> Sequence[Sample]:
-    return read_folder(folder, class_names=()).train.samples
+    try:
+        return read_folder(folder, class_names=()).train.samples
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
 def _tell(rejected: Sequence[Rejected], console: Console) -> None:

@@ -158,6 +158,7 @@ def test_no_more_images_are_read_than_batches_at_work(
     [
         (["{model}"], "name the images"),
         (["{model}", "{tmp}/gone"], "there is no file or folder"),
+        (["{model}", "/dev/null"], "there is no file or folder"),
         (["{tmp}", "{photos}"], "holds no exported classifier"),
         (["{model}", "{photos}", "--output", "{tmp}/table.xls"], "end it with .parquet, .csv, .json"),
         (["{model}", "{photos}", "--output", "{tmp}/table.csv", "--format", "json"], "does not go with"),
@@ -185,6 +186,24 @@ def test_mistakes(
     assert says in text
     assert "Traceback" not in text
     assert not list(tmp_path.iterdir())
+
+
+def test_cams_stay_below_their_folder(ccd: Ccd, model_folder: Path, photos: Path, tmp_path: Path) -> None:
+    """Would fail if a path upwards or from the root, or a name as long as names may be, wrote elsewhere or nowhere."""
+    long = tmp_path / f"{'n' * 251}.png"
+    long.write_bytes((photos / "1.png").read_bytes())
+    up = photos / "below" / ".." / "0.png"
+    code, text = ccd(
+        "predict", model_folder, up, long, "--output", tmp_path / "table.json", "--cam", tmp_path / "out" / "cams"
+    )
+    assert code == 0, text
+    assert len(list((tmp_path / "out" / "cams").rglob("*.npz"))) == 2
+    assert len(list(tmp_path.rglob("*.npz")) + list(photos.rglob("*.npz"))) == 2
+
+
+def test_an_empty_folder_is_unusable_data(ccd: Ccd, model_folder: Path, tmp_path: Path) -> None:
+    code, text = ccd("predict", model_folder, tmp_path)
+    assert (code, "holds no image" in text) == (3, True), text
 
 
 def test_a_threshold_file_must_know_every_class(ccd: Ccd, model_folder: Path, photos: Path, tmp_path: Path) -> None:
