@@ -28,8 +28,8 @@ INPUT, OUTPUTS = "image", ("probs", "cam")
 
 # Of the comparison with torch in float32 on the CPU.
 NUM_IMAGES, BATCH_SIZES = 32, (1, 4, 32)
-# Largest difference of a probability, and of a CAM as a share of its largest value. Measured on the demo's classifier:
-# 6e-7 in float32. float16 has 11 bits of mantissa, and errors of many layers add up.
+# Largest difference of a probability, and of a CAM as a share of its largest value. float32: what is float order
+# (timm_model.py). float16 has 11 bits of mantissa, and errors of many layers add up.
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-2}
 
 

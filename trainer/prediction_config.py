@@ -28,7 +28,7 @@ class PredictionConfig:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """The lower ones are faster on CUDA and change probabilities by up to about 0.01; float16 needs CUDA."""
+    """Of autocast. The lower ones are faster on CUDA and less exact; float16 needs CUDA."""
     workers: int | None = None
     """Threads that load images. None: the number of cores, at most 8."""
 
