@@ -176,6 +176,8 @@ class RunConfig:
     parallel_warmup: bool = False
     """torchrun: all processes share the warm-up too where labels follow from it. They then equal one process's labels
     but for rounding; without, the main process warms up alone and they are equal."""
+    logger: Literal["tensorboard", "mlflow", "trackio", "wandb", "none"] = "tensorboard"
+    """Where curves go beside metrics.jsonl: tensorboard/ in the run's folder, or where that program keeps them."""
     export_cams: bool = False
     """Keep the activation maps of all views under cams/."""
 

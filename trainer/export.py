@@ -2,20 +2,18 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
-from trainer.checkpoint import read_tensors, write_tensors
-from trainer.files import write_json
-from trainer.model import CamClassifier, Classifier, create_backbone, normalization
-from trainer.semantic_decoupling import SemanticClassifier
+from trainer.exported_model import Description, load_model, write_checksums, write_model
+from trainer.files import write_atomically
+from trainer.model_card import model_card, named_figures, provenance, read_per_class
 from trainer.session import Run
 from trainer.training import Training
+
+__all__ = ["export_labels", "export_model", "load_model"]
 
 # A label of at least this much counts as given in the `labels` columns; `probs` holds the label itself.
 LABEL_THRESHOLD = 0.5
@@ -57,52 +55,20 @@ def export_labels(run: Run) -> None:
     unfinished.replace(run.folder.path("labels/labels.parquet"))
 
 
-def export_model(run: Run, training: Training) -> None:
-    """Writes model/: the kept epoch's weights and what is needed to use them. `load_model` reads it."""
+def export_model(run: Run, training: Training, quality: Mapping[str, Mapping[str, float]] | None = None) -> None:
+    """Writes model/: the kept epoch's weights, what is needed to use them, and a card with the figures in `quality`,
+    as `summary.evaluate` gives them. `load_model` reads it."""
     training.load_kept_weights()
-    mean, std = normalization(training.model.backbone)
-    write_tensors(run.folder.path("model/model.safetensors"), training.model.state_dict(), {})
-    config = {
-        "backbone": run.config.backbone,
-        **_architecture(training.model),
-        "image_size": run.config.image_size,
-        "mean": mean,
-        "std": std,
-        "label_names": run.class_names,
-        "problem_type": "multi_label_classification",
-    }
-    write_json(run.folder.path("model/config.json"), config)
-
-
-def load_model(folder: Path) -> tuple[Classifier, tuple[str, ...]]:
-    """The classifier that `export_model` wrote, in evaluation mode, and its class names.
-
-    It takes (B, 3, S, S) float32, squashed to the config's image_size and normalised by its mean and std, and gives
-    logits (B, C) and CAMs (B, C, h, w), or those of SST and SARB the classes' features (B, C, D). Raises ValueError
-    when the folder holds no such model.
-    """
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        model = build_classifier(config, num_classes=len(config["label_names"]))
-    except (OSError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{folder} holds no exported classifier ({error!r})") from error
-    model.load_state_dict(read_tensors(folder / "model.safetensors")[0])
-    return model.eval(), tuple(config["label_names"])
-
-
-def _architecture(model: Classifier) -> dict[str, Any]:
-    """What `build_classifier` needs to know of a classifier, besides its backbone and its classes."""
-    if isinstance(model, SemanticClassifier):
-        return {"classifier": "semantic", "width": model.width, "word_size": model.words.shape[1]}
-    assert isinstance(model, CamClassifier)
-    return {"classifier": "cam", "cam_boost": model.boost}
-
-
-def build_classifier(config: Mapping[str, Any], *, num_classes: int) -> Classifier:
-    """A classifier without weights from the settings that an exported model and, for the paper's classifier, a run's
-    resolved config share."""
-    backbone = create_backbone(config["backbone"], weights="none")
-    if config.get("classifier", "cam") == "cam":
-        return CamClassifier(backbone, num_classes=num_classes, boost=config["cam_boost"])
-    words = torch.zeros(num_classes, config["word_size"])
-    return SemanticClassifier(backbone, num_classes=num_classes, width=config["width"], words=words)
+    config, folder, facts = run.config, run.folder.path("model/config.json").parent, provenance(run, training)
+    reason = write_model(
+        folder, training.model, Description(config.backbone, config.image_size, run.class_names, facts)
+    )
+    if reason is not None:
+        note = f"note: model/ opens here and as ONNX, but not in timm: {reason}"
+        run.console.print(note, markup=False, highlight=False, soft_wrap=True)
+    card = model_card(
+        facts, run.class_names, image_size=config.image_size, timm_form=reason is None,
+        figures=named_figures(quality or {}), per_class=read_per_class(run.folder.path("per_class.csv")),
+    )  # fmt: skip
+    write_atomically(folder / "README.md", card.encode())
+    write_checksums(folder)

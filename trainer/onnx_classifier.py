@@ -13,8 +13,8 @@ from trainer.model import Classifier
 class OnnxClassifier(Classifier):
     """Runs an ONNX file with one input (B, 3, S, S) float32 and an output (B, C) float32, `logits` or `probs`.
 
-    forward: (B, 3, S, S) float32 -> logits (B, C) float32, and no CAMs (B, C, 0, 0). Probabilities in [0, 1] become
-    logits in float64, where 0 and 1 are finite.
+    forward: (B, 3, S, S) float32 -> logits (B, C) float32 and the output `cam` (B, C, h, w), where there is none
+    (B, C, 0, 0). Probabilities in [0, 1] become logits in float64, where 0 and 1 are finite.
     image_size: S in pixels, None where the file leaves it open.
     Raises ValueError where ONNX Runtime is missing or has not the device, and for another kind of model.
     """
@@ -31,21 +31,24 @@ class OnnxClassifier(Classifier):
         self._input = inputs[0].name
         self._batch_size = shape[0] if isinstance(shape[0], int) else None
         self.image_size = _side(path, shape[2:])
-        self._output, self.num_classes = _find_output(path, self._session.get_outputs())
+        outputs = self._session.get_outputs()
+        self._output, self.num_classes = _find_output(path, outputs)
+        self.has_cams = any(output.name == "cam" and len(output.shape) == 4 for output in outputs)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         pixels = images.cpu().numpy()
         step = self._batch_size or len(pixels)
         parts = [self._run(pixels[start : start + step], step) for start in range(0, len(pixels), step)]
-        values_BC = torch.from_numpy(np.concatenate(parts))
+        values_BC, *cams = (torch.from_numpy(np.concatenate(output)) for output in zip(*parts, strict=True))
         if self._output == "probs":
             values_BC = torch.logit(values_BC.double(), eps=torch.finfo(torch.float64).eps).float()
-        return values_BC, values_BC.new_empty(*values_BC.shape, 0, 0)
+        return values_BC, cams[0] if cams else values_BC.new_empty(*values_BC.shape, 0, 0)
 
-    def _run(self, pixels: Any, batch_size: int) -> Any:
+    def _run(self, pixels: Any, batch_size: int) -> list[Any]:
         """A file with a fixed batch size gets its last, smaller batch filled up with repetitions."""
         filled = np.resize(pixels, (batch_size, *pixels.shape[1:]))
-        return self._session.run([self._output], {self._input: filled})[0][: len(pixels)]
+        wanted = [self._output, *(["cam"] if self.has_cams else [])]
+        return [output[: len(pixels)] for output in self._session.run(wanted, {self._input: filled})]
 
 
 def _open_session(path: Path, device: torch.device) -> Any:

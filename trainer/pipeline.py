@@ -21,6 +21,7 @@ from trainer.labeling import Labeler
 from trainer.methods import METHODS
 from trainer.session import Run, open_run
 from trainer.summary import evaluate, print_summary, summarise
+from trainer.trackers import Report, tracked
 from trainer.training import Training
 
 log = logging.getLogger(__name__)
@@ -48,24 +49,24 @@ def run_pipeline(data: str, output: Path, config: RunConfig, console: Console) -
     """
     run = open_run(data, output, config, console)
     try:
-        with Labeler(run.config, run.class_names) as labeler:
-            outcome = _stages(run, labeler)
+        with Labeler(run.config, run.class_names) as labeler, tracked(run) as report:
+            outcome = _stages(run, labeler, report)
         team.dismiss()
         return outcome
     finally:
         run.folder.close()
 
 
-def _stages(run: Run, labeler: Labeler) -> Outcome:
+def _stages(run: Run, labeler: Labeler, report: Report) -> Outcome:
     _introduce(run)
     config, method = run.config, METHODS[run.config.method]
-    training = distributed.main_first(lambda: Training(run))
+    training = distributed.main_first(lambda: Training(run, report))
     training.train_until(config.warmup_epochs, lambda: method.initial_labels(run, labeler), stage="warmup")
     training.train_until(config.epochs, lambda: method.updated_labels(run, labeler, training.model), stage="training")
     with run.folder.stage("evaluation"):
         quality = evaluate(run, training)
         export_labels(run)
-        export_model(run, training)
+        export_model(run, training, quality)
     summary = summarise(run, training, quality)
     failed = _write_failed(run)
     print_summary(run, summary, run.console)

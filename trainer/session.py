@@ -23,7 +23,7 @@ from trainer.progress import track
 from trainer.run_folder import RunFolder
 
 # Settings that say where and how fast, not what: a run may go on with others.
-PLACES = ("labeler", "labeler_wait", *LABELER_FILES, "device", "clip_device", "workers", "parallel_warmup")
+PLACES = ("labeler", "labeler_wait", *LABELER_FILES, "device", "clip_device", "workers", "parallel_warmup", "logger")
 
 
 class DataError(ValueError):

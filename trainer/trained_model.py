@@ -11,9 +11,9 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from trainer.checkpoint import read_tensors
-from trainer.export import build_classifier, load_model
+from trainer.exported_model import build_classifier, load_model
 from trainer.files import read_json
-from trainer.model import Classifier, normalization
+from trainer.model import CamClassifier, Classifier, normalization
 from trainer.onnx_classifier import OnnxClassifier
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,17 @@ class TrainedModel:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes by column; numbered where no file tells their names."""
+        return self.class_names or tuple(f"class {column}" for column in range(self.num_classes))
+
+    @property
+    def has_cams(self) -> bool:
+        """Whether what comes beside the logits are activation maps."""
+        classifier = self.classifier
+        return isinstance(classifier, CamClassifier) or (isinstance(classifier, OnnxClassifier) and classifier.has_cams)
+
 
 def open_model(path: Path, device: torch.device) -> TrainedModel:
     """The classifier in `path`, on `device`; of a run's folder the one that the run kept.
@@ -44,7 +55,7 @@ def open_model(path: Path, device: torch.device) -> TrainedModel:
 
 def _open(path: Path, device: torch.device) -> TrainedModel:
     if path.is_dir():
-        return _open_folder(path)
+        return _exported(model_folder(path))
     if path.suffix == ".safetensors" and path.is_file():
         return _exported(path.parent) if path.with_name("config.json").is_file() else _checkpoint(path)
     if path.suffix == ".onnx" and path.is_file():
@@ -53,12 +64,13 @@ def _open(path: Path, device: torch.device) -> TrainedModel:
     raise ValueError(f"{path} is no classifier{'' if path.exists() else ': there is no such file'}; give {kinds}")
 
 
-def _open_folder(path: Path) -> TrainedModel:
-    if (path / "config.resolved.yaml").is_file():
-        if not (path / "model" / "config.json").is_file():
-            raise ValueError(f"the run in {path} has not ended; give one of {path / 'checkpoints'}/epoch-*.safetensors")
-        path = path / "model"
-    return _exported(path)
+def model_folder(path: Path) -> Path:
+    """model/ of a run's folder; another folder is taken for one. Raises ValueError for a run that has not ended."""
+    if not (path / "config.resolved.yaml").is_file():
+        return path
+    if not (path / "model" / "config.json").is_file():
+        raise ValueError(f"the run in {path} has not ended; give one of {path / 'checkpoints'}/epoch-*.safetensors")
+    return path / "model"
 
 
 def _exported(folder: Path) -> TrainedModel:

@@ -36,6 +36,7 @@ from trainer.optimizer import create_optimizer
 from trainer.prediction import Selection, predict_logits
 from trainer.progress import track
 from trainer.session import Run
+from trainer.trackers import Report
 from trainer.updates import Updates, WeightAverage
 
 FloatArray = npt.NDArray[np.float32]
@@ -66,7 +67,8 @@ class Training:
     through `begin`, `take_over` and `train_epoch`.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, report: Report = lambda rows: None) -> None:
+        """`report` is told the rows of all epochs so far, at once and after each epoch."""
         config, method = run.config, METHODS[run.config.method]
         if config.compile and distributed.world_size() > 1:
             raise ValueError("--compile is for one process: under torchrun batch norm spans processes; leave it out")
@@ -99,6 +101,8 @@ class Training:
         if distributed.is_main() and (state := load_training(self._checkpoints, self._modules, optimizer)):
             self.history = History(**state)
             self._updates.restore_scale(self.history.loss_scale)
+        self._report = report
+        self._report(self.history.rows)
 
     @property
     def _checkpoints(self) -> Path:
@@ -228,6 +232,7 @@ class Training:
                 path.unlink()
         lines = "".join(json.dumps(row) + "\n" for row in self.history.rows)
         write_atomically(self.run.folder.path("metrics.jsonl"), lines.encode())
+        self._report(self.history.rows)
 
     def _weights_path(self, epoch: int) -> Path:
         return self._checkpoints / f"epoch-{epoch:03d}.safetensors"
