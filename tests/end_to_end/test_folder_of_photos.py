@@ -35,7 +35,7 @@ def test_broken_files_are_named_once_and_the_rest_is_used(
         photos,
         "--classes",
         classes,
-        *small_run,
+        *(flag for flag in small_run if flag != "--no-report"),
         "--labeler",
         labeler.address,
         "--output",
@@ -62,6 +62,10 @@ def test_broken_files_are_named_once_and_the_rest_is_used(
     assert {
         path.relative_to(output / "cams").with_suffix("").as_posix() for path in (output / "cams").rglob("*.npz")
     } == {*labels["file_name"].to_pylist()}
+    assert text.splitlines()[-1] == f"report: {output / 'report.html'}"
+    assert "truncated.jpg" in (output / "report.html").read_text()
+    assert np.load(output / "labels" / "classifier.npy").shape == probs.shape
+    assert len(np.load(output / "labels" / "embeddings.npy")) == len(probs)
 
 
 def test_exported_model_gives_the_run_s_own_predictions(
