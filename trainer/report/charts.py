@@ -87,7 +87,7 @@ def histogram(
     """One column per count. ends: what to write under the first and the last column instead of all names.
     mark: share of the width where an upright line stands."""
     width, height = (SMALL_WIDTH, SMALL_HEIGHT) if small else (WIDTH, HEIGHT)
-    y_ticks, top = _axis(0, max([*counts, 1]), height - BOTTOM, TOP, bins=2 if small else 4)
+    y_ticks, top = _axis(0, max([*counts, 1]), height - BOTTOM, TOP, bins=2 if small else 4, whole=True)
     step = (width - LEFT - RIGHT) / len(counts)
     bars = []
     for i, (count, name) in enumerate(zip(counts, names, strict=True)):

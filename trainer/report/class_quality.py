@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.metrics import precision_recall_curve
 
 from trainer.report.charts import Chart, curves, histogram
@@ -75,7 +76,7 @@ def _measured(run: RunFiles) -> PerClass:
     return PerClass(tuple(rows), True, f"{len(logits):,} validation images", GIVEN)
 
 
-def _precision_recall(logits: FloatArray, present: np.ndarray[tuple[int], np.dtype[np.bool_]], name: str) -> Chart:
+def _precision_recall(logits: FloatArray, present: npt.NDArray[np.bool_], name: str) -> Chart:
     precision, recall, _ = precision_recall_curve(present, logits)
     return curves(
         [(name, recall[::-1].tolist(), precision[::-1].tolist())], title=f"Precision over recall of {name}",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from trainer.report.charts import Chart, histogram
 from trainer.report.label_figures import Pair, inseparable, together
@@ -57,6 +58,6 @@ def build(run: RunFiles) -> LabelStatistics | None:
     )
 
 
-def _cells(given: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> tuple[Cell, ...]:
+def _cells(given: npt.NDArray[np.bool_]) -> tuple[Cell, ...]:
     shares_CC = together(given)
     return tuple(Cell(int(i), int(j), float(shares_CC[i, j])) for i, j in np.argwhere(shares_CC >= LEAST_SHARE))

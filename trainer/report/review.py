@@ -1,11 +1,12 @@
 """Section 7: which images a person should look at first, and which files are there twice or broken."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from trainer.report.duplicates import Duplicate, look_alikes, same_files
+from trainer.report.duplicates import MAX_IMAGES, Duplicate, look_alikes, same_files
 from trainer.report.pictures import Picture, Pictures
 from trainer.report.queue import Reason, ReviewRow, review_order
 from trainer.report.run_files import GIVEN, Failure, FloatArray, RunFiles
@@ -53,13 +54,15 @@ class DuplicateItem:
 
 @dataclass(frozen=True)
 class Review:
-    """uncertain and disputed are empty while there is no classifier. failures: the first of num_failures."""
+    """uncertain and disputed are empty while there is no classifier. failures: the first of num_failures.
+    sought: images among which look-alikes were sought."""
 
     uncertain: tuple[ReviewItem, ...]
     disputed: tuple[ReviewItem, ...]
     duplicates: tuple[DuplicateItem, ...]
     failures: tuple[Failure, ...]
     num_failures: int
+    sought: int
     classifier: bool
 
 
@@ -79,10 +82,12 @@ def build(run: RunFiles, pictures: Pictures, share: float) -> Review | None:
         tuple(_duplicate(run, pictures, pair) for pair in duplicates(run)[:shown]),
         tuple(run.failures[:SHOWN_FAILURES]),
         len(run.failures),
+        0 if run.embeddings is None else min(len(run.images), MAX_IMAGES),
         run.classifier is not None,
     )
 
 
+@lru_cache(maxsize=1)  # a page that is made again with fewer pictures has the same
 def duplicates(run: RunFiles) -> list[Duplicate]:
     """Equal files first, then the look-alikes among the others."""
     same = same_files([row.sha256 for row in run.images])

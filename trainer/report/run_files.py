@@ -40,7 +40,7 @@ class Failure(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RunFiles:
     """The folder of a run. What is not there yet is None or empty."""
 
@@ -149,13 +149,12 @@ class RunFiles:
     def labels(self) -> Labels | None:
         """The best labels that are there: the updated ones, the initial ones, the classifier's opinion, CLIP's."""
         choice = (
-            ("final", "labels after the update"),
-            ("initial", "CLIP's labels of whole images, debiased"),
-            ("classifier", "predictions of the classifier"),
-            ("initial_raw", "CLIP's probabilities"),
+            (self._rows("final"), "labels after the update"),
+            (self.initial, "initial labels by CLIP"),
+            (self.classifier, "predictions of the classifier"),
+            (self.clip, "probabilities by CLIP"),
         )
-        for file, name in choice:
-            rows = self._rows(file)
+        for rows, name in choice:
             if rows is not None:
                 return Labels(rows, name)
         return None
@@ -201,7 +200,7 @@ class RunFiles:
         path = self.root / "per_class.csv"
         if not path.exists():
             return []
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
     @cached_property

@@ -29,14 +29,14 @@ class TrainingCurves:
 def build(run: RunFiles) -> TrainingCurves | None:
     if not run.epochs:
         return None
-    names = tuple(name for name in run.epochs[0] if name != "epoch")
+    names = tuple(dict.fromkeys(name for row in run.epochs for name in row if name != "epoch"))
     losses = [name for name in names if name not in _OTHERS]
     stop = None if run.summary is None else run.summary["stop_epoch"] + 1
-    highest = max(row[name] for row in run.epochs for name in losses)
+    highest = max(row.get(name, 0.0) for row in run.epochs for name in losses)
     return TrainingCurves(
         _chart(run, {name: name.replace("_", " ") for name in losses}, "Loss by epoch", "loss", highest, stop),
         _chart(run, _MAPS, "mAP by epoch", "mAP in %", 100, stop),
-        tuple(run.epochs),
+        tuple({"epoch": row["epoch"]} | {name: row.get(name) for name in names} for row in run.epochs),
         names,
         stop,
         run.summary is not None and run.summary["stop_rule_fired"],
