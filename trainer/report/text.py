@@ -14,7 +14,7 @@ _BYTE = 0xDC00
 
 def visible(value: object) -> object:
     r"""The same text with hidden characters as \n, \x1b or \u202e; what is no text, or is our own markup, as it is."""
-    if not isinstance(value, str) or isinstance(value, Markup):
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
         return value
     return "".join(map(_visible, value))
 
