@@ -31,9 +31,11 @@ def compare_runs(folders: Sequence[Path], output: Path | None, console: Console)
         if run.summary is None:
             raise ValueError(f"the run in {run.root} has not ended; `ccd report {run.root}` shows what there is")
     rows = table(runs)
-    shown = Table(*map(Text, rows[0]), title="Runs side by side", title_justify="left")
+    shown = Table(title="Runs side by side", title_justify="left")
+    for name in rows[0]:
+        shown.add_column(Text(name))  # as text: names are no markup
     for row in rows[1:]:
-        shown.add_row(*map(Text, row))  # as text: names are no markup
+        shown.add_row(*map(Text, row))
     console.print(shown)
     if output is not None:
         _write(rows, output)

@@ -65,7 +65,8 @@ def test_every_section_is_there_and_filled(finished: Page) -> None:
 
 def test_nothing_is_loaded_from_anywhere(finished: Page) -> None:
     """A mail program or an offline machine would show a broken page, and a server would learn who reads it."""
-    assert not re.search(r"https?:|//[a-z]|@import|url\(", finished.html)
+    without_pictures = re.sub(r"data:image/webp;base64,[\w+/=]+", "", finished.html)
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", without_pictures)
     for _, attributes in finished.tags:
         for name in ("src", "href", "srcset", "data", "action", "poster"):
             assert (attributes.get(name) or "#").startswith(("#", "data:")), attributes
@@ -114,7 +115,7 @@ def test_a_run_that_goes_on_shows_what_there_is(make_run: Callable[..., Path], t
     made = Page(write_report(make_run(tmp_path / "run", until=until)))
     assert "The run has not ended" in made.text
     assert ("CLIP's labels, debiasing, warm-up" in made.text) == (until == "training")
-    assert bool(made.all("img")) == (until not in ("settings", "index"))
+    assert bool(made.all("img")) == (until != "settings")
 
 
 def test_the_page_has_a_limit(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
