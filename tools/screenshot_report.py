@@ -48,7 +48,8 @@ def photograph(
     the file under MAX_BYTES."""
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     page.goto(report.resolve().as_uri() + part)
-    page.wait_for_function("[...document.images].slice(0, 50).every(image => image.complete)")
+    page.evaluate("[...document.images].forEach(image => { image.loading = 'eager'; })")
+    page.evaluate("Promise.all([...document.images].map(image => image.decode()))")
     shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     for colours in (256, 128, 64, 32):
         content = io.BytesIO()

@@ -21,7 +21,7 @@ from trainer.progress import track
 from trainer.pseudo_labels import load_rows, save_rows
 from trainer.session import Run
 from trainer.training import Training
-from trainer.view_selection import Views
+from trainer.view_table import Views
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.files import write_atomically
-from trainer.view_selection import Views
+from trainer.view_table import Views
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from trainer.map_samples import MAX_SAMPLES, PER_CLASS, choose_samples
-from trainer.view_selection import Views
+from trainer.view_table import Views
 
 
 def test_each_kind_of_image_is_among_them_and_those_with_a_crop_go_first() -> None:

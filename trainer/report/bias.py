@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from trainer.report.label_figures import debiased_means
 from trainer.report.run_files import RunFiles
@@ -34,7 +35,7 @@ def build(run: RunFiles) -> Bias | None:
     if facts is None or run.clip is None:
         return None
     labels = run.initial
-    after = np.full(len(run.class_names), np.nan)
+    after: npt.NDArray[np.float64] = np.full(len(run.class_names), np.nan)
     if labels is not None:
         gate = {"max_entropy": facts["max_entropy"], "normalized": facts["entropy_unit"] == "normalized"}
         after = debiased_means(run.clip, labels, **gate)

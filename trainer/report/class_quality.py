@@ -5,7 +5,6 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import precision_recall_curve
 
 from trainer.report.charts import Chart, curves, histogram
 from trainer.report.run_files import GIVEN, FloatArray, RunFiles
@@ -77,6 +76,8 @@ def _measured(run: RunFiles) -> PerClass:
 
 
 def _precision_recall(logits: FloatArray, present: npt.NDArray[np.bool_], name: str) -> Chart:
+    from sklearn.metrics import precision_recall_curve  # seconds to import, and not always needed
+
     precision, recall, _ = precision_recall_curve(present, logits)
     return curves(
         [(name, recall[::-1].tolist(), precision[::-1].tolist())], title=f"Precision over recall of {name}",

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-# Cosine of two images' features, less the mean over all images.
+# Cosine of two images' features, less the mean over all images. Of the demo's 4.5 million pairs the closest has 0.957;
+# an image and its copy in half the size have 0.988 or more, in JPEG of quality 60 in the median 0.993 (200 images).
 SIMILAR = 0.98
 # Images among which look-alikes are sought: every pair is compared, 2 minutes on two cores at 2,048 features.
 MAX_IMAGES = 20_000

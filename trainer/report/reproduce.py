@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trainer.report.run_files import RunFiles
-from trainer.session import PLACES
 
 TITLE = "How to reproduce"
 
@@ -35,7 +34,8 @@ def build(run: RunFiles) -> Reproduction:
 def command(run: RunFiles) -> str:
     """`ccd run` with the settings that were given, but for those that say where things run, not what."""
     words = ["ccd", "run", str(run.given.get("data", run.settings["data"]))]
-    flags = {f"--{name.replace('_', '-')}": value for name, value in run.given.items() if name not in ("data", *PLACES)}
+    identity = run.settings.keys() - {"data"}  # what makes two runs the same run; places are not among it
+    flags = {f"--{name.replace('_', '-')}": value for name, value in run.given.items() if name in identity}
     for flag, value in flags.items():
         words += [flag if value else flag.replace("--", "--no-", 1)] if isinstance(value, bool) else [flag, str(value)]
     return shlex.join([*words, "--output", str(run.root)])

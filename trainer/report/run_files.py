@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,10 @@ import yaml
 from trainer.data.index import Index, IndexRow
 from trainer.files import read_json
 from trainer.map_samples import MapSamples
-from trainer.view_selection import Views
+from trainer.view_table import Views
 
 FloatArray = npt.NDArray[np.float32]
+Made = TypeVar("Made")
 
 # From this label on a class counts as given, as in labels.parquet.
 GIVEN = 0.5
@@ -72,7 +73,7 @@ class RunFiles:
     @cached_property
     def state(self) -> dict[str, Any]:
         """Facts by stage; a finished one has `seconds`."""
-        return self._json("state.json") or {}
+        return self._facts("state.json") or {}
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -88,16 +89,16 @@ class RunFiles:
     @cached_property
     def summary(self) -> dict[str, Any] | None:
         """None while the run has not ended."""
-        return self._json("summary.json")
+        return self._facts("summary.json")
 
     @cached_property
     def environment(self) -> dict[str, str]:
-        return self._json("environment.json") or {}
+        return self._facts("environment.json") or {}
 
     @cached_property
     def bias(self) -> dict[str, Any] | None:
         """`bias` and `counts` by class, and what they were measured on."""
-        return self._json("labels/bias.json")
+        return self._facts("labels/bias.json")
 
     @cached_property
     def epochs(self) -> list[dict[str, Any]]:
@@ -214,11 +215,10 @@ class RunFiles:
 
     # --- reading -------------------------------------------------------------------------------------------------
 
-    def _json(self, name: str) -> Any:
-        path = self.root / name
-        return read_json(path) if path.exists() else None
+    def _facts(self, name: str) -> dict[str, Any] | None:
+        return self._made(name, read_json)
 
-    def _made(self, name: str, read: Callable[[Path], Any]) -> Any:
+    def _made(self, name: str, read: Callable[[Path], Made]) -> Made | None:
         path = self.root / name
         return read(path) if path.exists() else None
 

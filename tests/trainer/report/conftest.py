@@ -18,7 +18,7 @@ from trainer.metrics import average_precisions
 from trainer.pseudo_labels import max_over_views, save_rows
 from trainer.run_folder import RunFolder
 from trainer.session import PLACES
-from trainer.view_selection import Views
+from trainer.view_table import Views
 
 # What could run, close an element, or turn text around.
 HOSTILE_FILES = (
