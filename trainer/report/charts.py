@@ -106,10 +106,10 @@ def curves(
     x_range: tuple[float, float], y_range: tuple[float, float], small: bool = False,
     mark: float | None = None, mark_text: str = "",
 ) -> Chart:  # fmt: skip
-    """Lines of (name, x, y) in data units. The ranges are widened to round numbers; mark: x of an upright line."""
+    """Lines of (name, x, y) in data units; y_range is widened to round numbers. mark: x of an upright line."""
     width, height = (SMALL_WIDTH, SMALL_HEIGHT) if small else (WIDTH, HEIGHT)
     bins = 2 if small else 5
-    x_ticks, x_high = _axis(*x_range, LEFT, width - RIGHT, bins=bins, whole=x_range[1] > 1)
+    x_ticks, x_high = _axis(*x_range, LEFT, width - RIGHT, bins=bins, whole=x_range[1] > 1, widen=False)
     y_ticks, y_high = _axis(*y_range, height - BOTTOM, TOP, bins=bins)
 
     def x_of(value: float) -> float:
@@ -128,11 +128,11 @@ def curves(
 
 
 def _axis(
-    low: float, high: float, start: float, end: float, *, bins: int, whole: bool = False
+    low: float, high: float, start: float, end: float, *, bins: int, whole: bool = False, widen: bool = True
 ) -> tuple[tuple[Tick, ...], float]:
-    """Ticks at round numbers from `low`, and the axis's upper end, which is the last tick."""
+    """Ticks at round numbers from `low`, and the axis's upper end: with `widen` the first of them from `high` on."""
     values = [value for value in MaxNLocator(bins, integer=whole).tick_values(low, high) if value >= low - 1e-9]
-    top = float(max(values[-1], high))
+    top = float(max(values[-1], high)) if widen else high
     return tuple(Tick(start + (v - low) / (top - low) * (end - start), f"{v:.10g}") for v in values if v <= top), top
 
 

@@ -23,6 +23,10 @@ from trainer.view_table import Views
 FloatArray = npt.NDArray[np.float32]
 Made = TypeVar("Made")
 
+# In the order in which a run goes through them; asking CLIP for whole images is a part of ccd's initial labels.
+STAGES = (
+    "clip_labels", "initial_labels", "warmup", "views", "label_update", "training", "evaluation", "classifier_outputs",
+)  # fmt: skip
 # From this label on a class counts as given, as in labels.parquet.
 GIVEN = 0.5
 
@@ -77,11 +81,13 @@ class RunFiles:
 
     @property
     def seconds(self) -> dict[str, float]:
-        return {stage: facts["seconds"] for stage, facts in self.state.items() if "seconds" in facts}
+        """Of the finished stages, in their order."""
+        stages = sorted(self.state, key=lambda stage: STAGES.index(stage) if stage in STAGES else len(STAGES))
+        return {stage: self.state[stage]["seconds"] for stage in stages if "seconds" in self.state[stage]}
 
     @property
     def total_seconds(self) -> float:
-        """Of all finished stages; of ccd, asking CLIP for whole images is a part of making the initial labels."""
+        """Of all finished stages, the nested one counted once."""
         nested = self.settings["method"] == "ccd" and "initial_labels" in self.seconds
         inner = self.seconds.get("clip_labels", 0.0) if nested else 0.0
         return sum(self.seconds.values()) - inner
