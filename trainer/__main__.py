@@ -1,13 +1,14 @@
 """The command line `ccd`, also `python -m trainer`. Heavy imports stay inside the commands, so that --help is instant.
 
-Exit codes: 0 done; 2 wrong use; 3 unusable data; 4 labeler unreachable; 5 done, but some images could not be used.
-Under torchrun 0 also then, and 1 where another process has ended.
+Exit codes: 0 done; 2 wrong use; 3 unusable data; 4 labeler unreachable; 5 done, but some images could not be used or
+the report could not be written. Under torchrun 0 also then, and 1 where another process has ended.
 """
 
 import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -32,7 +33,7 @@ Flags = Annotated[RunConfig, Parameter(name="*")]
 
 
 @app.command
-def run(data: str, *, output: Path | None = None, config: Flags = DEFAULTS) -> int:
+def run(data: str, *, output: Path | None = None, report: bool = True, config: Flags = DEFAULTS) -> int:
     """Label the images, train the classifier, evaluate it. The same command goes on where it was interrupted.
 
     Parameters
@@ -42,6 +43,8 @@ def run(data: str, *, output: Path | None = None, config: Flags = DEFAULTS) -> i
         nuswide:DIR, csv:FILE, parquet:FILE, imagefolder:DIR, webdataset:PATTERN.
     output
         Folder of the run; runs/NAME by default.
+    report
+        Write report.html at the end.
     """
     from rich.console import Console
 
@@ -49,61 +52,96 @@ def run(data: str, *, output: Path | None = None, config: Flags = DEFAULTS) -> i
     from trainer.followers import follow_pipeline
     from trainer.pipeline import run_pipeline
 
-    output = output or default_output(data)
+    folder = output or default_output(data)
     with distributed.process_group():
         if not distributed.is_main():
-            follow_pipeline(data, output, config)
+            follow_pipeline(data, folder, config)
             return 0
-        outcome = run_pipeline(data, output, config, Console())
+        outcome = run_pipeline(data, folder, config, Console())
+        reported = not report or _write_report(folder)
         # torchrun takes every other code for a failure, and would start a run that is done once more
-        return PARTIAL if outcome.failed and distributed.world_size() == 1 else 0
+        return 0 if (reported and not outcome.failed) or distributed.world_size() > 1 else PARTIAL
 
 
 @app.command
-def demo(*, output: Path = Path("runs/demo"), config: Flags = DEFAULTS) -> int:
-    """Run the whole method on drawn scenes, and show what each fault of CLIP costs and what the method makes of it."""
+def demo(*, output: Path = Path("runs/demo"), report: bool = True, config: Flags = DEFAULTS) -> int:
+    """Run the whole method on drawn scenes, and show what each fault of CLIP costs and what the method makes of it.
+
+    Parameters
+    ----------
+    report
+        Write report.html at the end.
+    """
     _refuse_torchrun("demo")
     from rich.console import Console
 
     from trainer.demo import run_demo
 
     run_demo(output, config, Console())
-    return 0
+    return 0 if not report or _write_report(output) else PARTIAL
 
 
 @app.command
 def compare(
-    data: str,
-    *,
-    study: Literal["table1", "table2", "table3", "fig2", "fig3", "fig6a", "fig6b"] = "table2",
+    *data: str,
+    study: Literal["table1", "table2", "table3", "fig2", "fig3", "fig6a", "fig6b"] | None = None,
     seeds: int = 3,
     jobs: int = 1,
     output: Path | None = None,
     config: Flags = DEFAULTS,
 ) -> int:
-    """Run every row of a study of the paper over several seeds and print a table. Finished runs are not run again.
+    """Put finished runs side by side, or run every row of a study of the paper over several seeds; print a table.
 
     Parameters
     ----------
     data
-        As for `run`.
+        Two or more folders of runs; or one DATA, as for `run`, for a study.
     study
-        table1: all methods. table2: the method's modules, and full supervision. table3: AP of the classes with the
-        lowest bias. fig2: class bias. fig3: where local views are. fig6a: how many. fig6b: the initial label's weight.
+        table1: all methods. table2, the default: the method's modules, and full supervision. table3: AP of the classes
+        with the lowest bias. fig2: class bias. fig3: where local views are. fig6a: how many. fig6b: the initial
+        label's weight. Finished runs are not run again.
     seeds
-        Runs per row, with seeds 0, 1, ...
+        Of a study: runs per row, with seeds 0, 1, ...
     jobs
-        Runs at a time, each in a process of its own; on several GPUs they take turns.
+        Of a study: runs at a time, each in a process of its own; on several GPUs they take turns.
     output
-        Folder of the comparison; runs/NAME-STUDY by default.
+        Folder of a study, runs/NAME-STUDY by default; of a comparison, where table.md and table.csv are wanted.
     """
     _refuse_torchrun("compare")
     from rich.console import Console
 
+    if study is None and (len(data) > 1 or any((Path(name) / "config.resolved.yaml").is_file() for name in data)):
+        from trainer.side_by_side import compare_runs
+
+        compare_runs([Path(name) for name in data], output, Console())
+        return 0
+    if len(data) != 1:
+        raise ValueError(f"a study takes one DATA, not {len(data)}; runs are compared without --study")
+
     from trainer.compare import run_study
 
-    folder = output or default_output(data).with_name(f"{default_output(data).name}-{study}")
-    run_study(data, study, seeds, folder, config, Console(), jobs=jobs)
+    study = study or "table2"
+    folder = output or default_output(data[0]).with_name(f"{default_output(data[0]).name}-{study}")
+    run_study(data[0], study, seeds, folder, config, Console(), jobs=jobs)
+    return 0
+
+
+@app.command
+def report(run: Path, *, output: Path | None = None, images: bool = True) -> int:
+    """Write the report of a run as one HTML file that needs no network. It may be asked for while the run goes on.
+
+    Parameters
+    ----------
+    run
+        The run's folder.
+    output
+        The file; report.html in the run's folder by default.
+    images
+        --no-images leaves all pictures out, so that the file can be given away.
+    """
+    from trainer.report.page import write_report
+
+    print(f"report: {write_report(run, output, images=images).absolute()}")
     return 0
 
 
@@ -187,6 +225,20 @@ def publish(model: Path, repository: str, *, private: bool = False) -> int:
 
     print(publish(model, repository, private=private))
     return 0
+
+
+def _write_report(folder: Path) -> bool:
+    """The end of a run, which is finished whatever happens here: a failure is told, and why, and False returned."""
+    from trainer.report.page import write_report
+
+    try:
+        print(f"report: {write_report(folder).absolute()}")
+    except Exception as error:  # whatever it is, the run is whole
+        if not isinstance(error, OSError | ValueError):
+            traceback.print_exc()
+        _fail(PARTIAL, f"the run is finished, but its report could not be written: {error}; see `ccd report {folder}`")
+        return False
+    return True
 
 
 @app.meta.default

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from trainer import __version__, distributed, team
+from trainer.classifier_outputs import write_classifier_outputs
 from trainer.config import RunConfig
 from trainer.data.counts import describe_counts
 from trainer.export import export_labels, export_model
@@ -67,6 +68,7 @@ def _stages(run: Run, labeler: Labeler, report: Report) -> Outcome:
         quality = evaluate(run, training)
         export_labels(run)
         export_model(run, training, quality)
+    write_classifier_outputs(run, training)
     summary = summarise(run, training, quality)
     failed = _write_failed(run)
     print_summary(run, summary, run.console)

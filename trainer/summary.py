@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from trainer.classifier_outputs import write_evaluation
 from trainer.files import write_atomically, write_json
 from trainer.methods import ccd
 from trainer.metrics import average_precisions, classification_figures, mean_average_precision
@@ -53,7 +54,7 @@ def _clip_forward_passes(run: Run, views: dict[str, Any]) -> int:
 
 
 def evaluate(run: Run, training: Training) -> dict[str, dict[str, float]]:
-    """Figures in percent, only where targets exist; writes per_class.csv.
+    """Figures in percent, only where targets exist; writes per_class.csv and evaluation.npz.
 
     `map` has the mAP of labels and classifier. Label quality is measured on the training images before floor and clamp;
     `validation` is the label-free stop, `validation_best_epoch` an oracle that looked at the targets.
@@ -70,6 +71,7 @@ def evaluate(run: Run, training: Training) -> dict[str, dict[str, float]]:
         training.load_kept_weights()
         logits = training.validation_logits()
         assert logits is not None
+        write_evaluation(run, logits)
         precisions = average_precisions(logits, run.validation.targets)
         _write_per_class(run, precisions)
         quality["validation"] = 100 * float(precisions.mean())

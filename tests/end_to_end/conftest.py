@@ -17,7 +17,7 @@ from trainer.__main__ import main
 # Small enough for seconds, large enough that every stage is there: warm-up, views, update, consistency.
 SMALL_RUN = (
     "--backbone=resnet10t", "--backbone-weights=none", "--image-size=64", "--view-size=64",
-    "--epochs=4", "--warmup-epochs=2", "--learning-rate=1e-3", "--batch-size=16",
+    "--epochs=4", "--warmup-epochs=2", "--learning-rate=1e-3", "--batch-size=16", "--no-report",
 )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def test_broken_files_are_named_once_and_the_rest_is_used(
         photos,
         "--classes",
         classes,
-        *small_run,
+        *(flag for flag in small_run if flag != "--no-report"),
         "--labeler",
         labeler.address,
         "--output",
@@ -62,6 +62,10 @@ def test_broken_files_are_named_once_and_the_rest_is_used(
     assert {
         path.relative_to(output / "cams").with_suffix("").as_posix() for path in (output / "cams").rglob("*.npz")
     } == {*labels["file_name"].to_pylist()}
+    assert text.splitlines()[-1] == f"report: {output / 'report.html'}"
+    assert "truncated.jpg" in (output / "report.html").read_text()
+    assert np.load(output / "labels" / "classifier.npy").shape == probs.shape
+    assert len(np.load(output / "labels" / "embeddings.npy")) == len(probs)
 
 
 def test_exported_model_gives_the_run_s_own_predictions(
@@ -79,3 +83,25 @@ def test_exported_model_gives_the_run_s_own_predictions(
 
     expected, _ = read_tensors(output / "checkpoints" / f"epoch-{kept:03d}.safetensors")
     assert all((model.state_dict()[name] == tensor).all() for name, tensor in expected.items())
+    np.testing.assert_allclose(np.load(output / "labels" / "classifier.npy"), predictions(output), atol=1e-5)
+
+
+def predictions(output: Path) -> np.ndarray:
+    """(N, C) probabilities of the run's training images by its exported model."""
+    import torch
+
+    from trainer.data.index import Index
+    from trainer.data.loader import EvaluationBatches
+    from trainer.data.sample import ImageSet, Sample
+    from trainer.engine import Machine, predict_logits
+    from trainer.trained_model import open_model
+
+    machine = Machine(torch.device("cpu"), torch.float32)
+    trained = open_model(output, machine.device)
+    rows = [row for row in Index.read(output / "index.parquet").rows if not row.reason]
+    images = ImageSet("train", tuple(Sample(row.image_id, Path(row.path)) for row in rows))
+    batches = EvaluationBatches(
+        images, image_size=trained.image_size, mean=trained.mean, std=trained.std, batch_size=8, workers=1
+    )
+    logits = predict_logits(trained.classifier, batches, machine, num_images=len(images), advance=lambda *_: None)
+    return 1 / (1 + np.exp(-logits))

@@ -21,7 +21,8 @@ from trainer.objective import Objective, Step
 from trainer.progress import track
 from trainer.pseudo_labels import RowStore, load_rows, max_over_views, save_rows, update_labels
 from trainer.session import Run
-from trainer.view_selection import Views, select_views
+from trainer.view_selection import select_views
+from trainer.view_table import Views
 
 FloatArray = npt.NDArray[np.float32]
 
