@@ -13,6 +13,7 @@ from torch import nn
 
 from trainer.checkpoint import load_training, read_tensors, save_training, write_tensors
 from trainer.data.loader import EvaluationBatches, TrainingBatches
+from trainer.data.sample import ImageSet
 from trainer.data.seeds import RunStream
 from trainer.early_stopping import pseudo_label_map, stop_epoch
 from trainer.engine import EpochResult, predict_logits, train_one_epoch
@@ -159,15 +160,17 @@ class Training:
     def validation_logits(self) -> FloatArray | None:
         """Logits (N, C) of the validation images by the model as it is; None without validation images."""
         images = self.run.validation
-        if images is None:
-            return None
+        return None if images is None else self.logits_of(images, "validating")
+
+    def logits_of(self, images: ImageSet, description: str) -> FloatArray:
+        """Logits (N, C) of images by the model as it is."""
         config = self.run.config
         mean, std = normalization(self.model.backbone)
         batches = EvaluationBatches(
             images, image_size=config.image_size, mean=mean, std=std,
             batch_size=2 * config.batch_size, workers=self.run.config.workers, cache=self.run.cache,
         )  # fmt: skip
-        with track(self.run.console, "validating", len(images)) as advance:
+        with track(self.run.console, description, len(images)) as advance:
             return predict_logits(self.model, batches, self.run.machine, num_images=len(images), advance=advance)
 
     def _validation_map(self) -> float | None:
