@@ -47,9 +47,12 @@ def train_run(root: Path, output: Path | None, config: RunConfig, console: Conso
     given = yaml.safe_load((root / "config.yaml").read_text())
     data = given.pop("data")
     folder = root if output is None or output.resolve() == root.resolve() else output
+    wanted = _wanted_corrections(folder, root, changes.pop("corrections", None), settings)
+    check_taken_in(folder, wanted)
     if folder is not root:
         _begin(root, folder)
-    _take_corrections(folder, root, changes.pop("corrections", None), settings)
+    if len(wanted):
+        wanted.write(folder / CORRECTIONS)
     values = {name: value for name, value in {**given, **changes}.items() if name != "corrections"}
     return run_pipeline(data, folder, RunConfig(**values), console)
 
@@ -71,8 +74,9 @@ def _check_changes(changes: dict[str, Any]) -> None:
 
 def _begin(root: Path, folder: Path) -> None:
     """A new run's folder with the labels of the one in `root`, unless it was begun before."""
-    if (folder / "config.resolved.yaml").is_file() or (folder / "state.json").is_file():
-        origin = read_json(folder / "state.json").get("origin", {}).get("run")
+    state = folder / "state.json"
+    if state.is_file():
+        origin = read_json(state).get("origin", {}).get("run")
         if origin != str(root.resolve()):
             raise ValueError(
                 f"{folder} holds a run that did not begin with the labels of {root}; choose another --output"
@@ -85,19 +89,15 @@ def _begin(root: Path, folder: Path) -> None:
             if (root / name).is_file():
                 (draft / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(root / name, draft / name)
-        state = read_json(root / "state.json")
-        facts = {name: state[name] for name in LABEL_STAGES if name in state}
-        write_json(draft / "state.json", {**facts, "origin": {"run": str(root.resolve())}})
+        facts = {name: fact for name, fact in read_json(root / "state.json").items() if name in LABEL_STAGES}
+        write_json(draft / state.name, {**facts, "origin": {"run": str(root.resolve())}})
 
 
-def _take_corrections(folder: Path, root: Path, file: str | None, settings: dict[str, Any]) -> None:
-    """Brings the folder's corrections to those of `root` and the file. Raises ValueError where the folder's run was
-    trained on others."""
+def _wanted_corrections(folder: Path, root: Path, file: str | None, settings: dict[str, Any]) -> Corrections:
+    """Those of the folder, of `root`, and of the file; of contradictions the last counts."""
     class_names = tuple(settings["classes"])
     wanted = Corrections.of_run(folder, class_names).followed_by(Corrections.of_run(root, class_names))
-    if file is not None:
-        rows = Index.read(root / "index.parquet").rows
-        wanted = wanted.followed_by(read_checked(Path(file), class_names, [r.image_id for r in rows if not r.reason]))
-    check_taken_in(folder, wanted)
-    if len(wanted):
-        wanted.write(folder / CORRECTIONS)
+    if file is None:
+        return wanted
+    rows = Index.read(root / "index.parquet").rows
+    return wanted.followed_by(read_checked(Path(file), class_names, [row.image_id for row in rows if not row.reason]))

@@ -54,7 +54,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def truth(cell: str) -> bool | None:
-    """1, true, yes and x, or 0, false and no, in any case; None for an empty cell or -1. Raises ValueError for others."""
+    """1, true, yes or x; 0, false or no; in any case. None for an empty cell or -1. Raises ValueError for others."""
     word = cell.strip().casefold()
     if word in _UNKNOWN:
         return None

@@ -25,6 +25,8 @@ fo.Dataset.from_dir(
 )
 ```
 
+Keep nothing but images in that folder: an `a.json` beside `a.jpg` would be taken for it.
+
 `detections.json` holds the crops that showed CLIP a class, as `fo.types.FiftyOneImageDetectionDataset`.
 """
 
