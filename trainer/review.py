@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from trainer.corrected_labels import read_checked
@@ -62,7 +63,7 @@ def queue_of(root: Path, labels: LabelTable) -> list[ReviewRow]:
     clip_NC = load_rows(root / "labels/initial.npy")
     classifier = root / CLASSIFIER
     classifier_NC = load_rows(classifier) if classifier.is_file() else None
-    return review_order(clip_NC, classifier_NC, labels.probs, skip=labels.reviewed.any(axis=1))
+    return review_order(clip_NC, classifier_NC, labels.probs, skip=np.asarray(labels.reviewed.any(axis=1)))
 
 
 def _write_csv(path: Path, source: ExportSource, rows: Sequence[ReviewRow]) -> None:

@@ -8,7 +8,8 @@ FloatArray = NDArray[np.floating]
 
 def entry_uncertainties(probs: FloatArray) -> FloatArray:
     """(N, C) in [0, 1]: 1 where the probability is 1/2, 0 where it is 0 or 1. probs: (N, C) in [0, 1]; NaN stays."""
-    return 1 - 2 * np.abs(probs - 0.5)
+    uncertainties: FloatArray = 1 - 2 * np.abs(probs - 0.5)
+    return uncertainties
 
 
 def mean_entropies(probs: FloatArray) -> FloatArray:

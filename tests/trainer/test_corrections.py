@@ -180,7 +180,6 @@ def test_other_json_is_one_line(tmp_path: Path) -> None:
             read_corrections(path, ("cat",))
 
 
-@pytest.mark.slow
 def test_label_studio_s_own_validator_takes_the_queue(make_labelled_run: MakeRun) -> None:
     sdk = pytest.importorskip("label_studio_sdk.label_interface", reason="label-studio-sdk is not installed")
     root = make_labelled_run()

@@ -59,7 +59,7 @@ def load_array(file: Path) -> NDArray[np.generic]:
     return array
 
 
-def _read_labels(file: Path, shape: tuple[int, int]) -> NDArray[np.int8]:
+def _read_labels(file: Path, shape: tuple[int, ...]) -> NDArray[np.int8]:
     labels = load_array(file)
     if labels.shape != shape:
         raise ValueError(f"{file}: expected labels of shape {shape}, got {labels.shape}")

@@ -45,10 +45,11 @@ def label_config(class_names: Sequence[str], *, boxes: bool) -> str:
     """XML: an image, a choice of classes and, with boxes, rectangles that carry a class."""
     view = ElementTree.Element("View")
     ElementTree.SubElement(view, "Image", name="image", value="$image")
-    controls = [("Choices", "labels", {"choice": "multiple"}, "Choice")]
-    controls += [("RectangleLabels", "box", {}, "Label")] if boxes else []
+    controls: list[tuple[str, str, dict[str, str], str]] = [("Choices", "labels", {"choice": "multiple"}, "Choice")]
+    if boxes:
+        controls.append(("RectangleLabels", "box", {}, "Label"))
     for tag, name, options, item in controls:
-        control = ElementTree.SubElement(view, tag, name=name, toName="image", **options)
+        control = ElementTree.SubElement(view, tag, {"name": name, "toName": "image"} | options)
         for class_name in class_names:
             ElementTree.SubElement(control, item, value=class_name)
     return ElementTree.tostring(view, encoding="unicode") + "\n"
