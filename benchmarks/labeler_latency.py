@@ -8,6 +8,7 @@ two times that rate, each with a deadline; nothing is retried.
 """
 
 import asyncio
+import gc
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -21,6 +22,7 @@ import grpc
 import numpy as np
 
 from benchmarks import material, reference
+from benchmarks.labeler_memory import drift
 from benchmarks.report import report
 from benchmarks.target import ServerProcess, Target, ready_target, running
 from clip_labeler.v1 import labeler_pb2 as pb
@@ -34,6 +36,7 @@ CAPACITY_REQUESTS = (8, 32)
 REFUSED_SECONDS = 0.05
 # A connection has 128 requests in flight at most (the server's limit), and overload needs more.
 CONNECTIONS = 16
+MEMORY_SECONDS = 1.0
 EXPECTED = ("OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
 SEED = 0
 
@@ -106,6 +109,7 @@ async def _measure(
             reference.encode_one(backend, random.choice(photos), shape)
 
         random.seed(SEED)
+        gc.freeze()  # a pause of the caller's own garbage collection is not the server's
         await _idle(target, score, in_process, seconds)
         await _loaded(target, server, score, seconds)
 
@@ -132,10 +136,12 @@ async def _loaded(target: Target, server: ServerProcess, score: Any, seconds: fl
     capacity = max([await _capacity(score, number, seconds / 2) for number in CAPACITY_REQUESTS])
     figures: dict[str, dict[str, float | None]] = {}
     for load in LOADS:
-        memory = server.memory()
         outcomes = Outcomes()
+        memory: list[int] = []
+        watching = asyncio.create_task(_watch_memory(server, memory))
         running = await _arrivals(partial(score, outcomes), load * capacity, seconds)
         goodput = outcomes.number("OK") / seconds  # What is answered after the time does not count.
+        watching.cancel()
         await asyncio.gather(*running)
         figures[f"{load:g} x capacity"] = {
             "sent/s": sum(map(len, outcomes.seconds.values())) / seconds,
@@ -147,10 +153,17 @@ async def _loaded(target: Target, server: ServerProcess, score: Any, seconds: fl
             "refused after p99 ms": outcomes.milliseconds("RESOURCE_EXHAUSTED", 99),
             "late/s": outcomes.number("DEADLINE_EXCEEDED") / seconds,
             "other/s": sum(len(s) for code, s in outcomes.seconds.items() if code not in EXPECTED) / seconds,
-            "memory grew MiB": (server.memory() - memory) / 2**20,
+            "memory drift %": 100 * drift(memory),
         }
     rows = {what: [load[what] for load in figures.values()] for what in next(iter(figures.values()))}
     report("labeler_latency, under load", target, list(figures), rows, {"capacity": capacity, "loads": figures})
+
+
+async def _watch_memory(server: ServerProcess, samples: list[int]) -> None:
+    """Bytes, at even times."""
+    while True:
+        samples.append(await asyncio.to_thread(server.memory))
+        await asyncio.sleep(MEMORY_SECONDS)
 
 
 async def _capacity(score: Any, num_requests: int, seconds: float) -> float:

@@ -22,14 +22,21 @@ def report(
     rows: Mapping[str, Sequence[Any]],
     figures: Mapping[str, Any],
 ) -> None:
+    """Of a labeler. Rows by their title, each with a cell for each column."""
+    title = f"{name}: {target.model} at {target.view_size} px"
+    show(name, title, columns, rows, {"target": asdict(target), **figures})
+
+
+def show(
+    name: str, title: str, columns: Sequence[str], rows: Mapping[str, Sequence[Any]], figures: Mapping[str, Any]
+) -> None:
     """Rows by their title, each with a cell for each column."""
-    title = f"{name}: {target.model} at {target.view_size} px on {machine()}"
-    table = Table("", *columns, title=title)
+    table = Table("", *columns, title=f"{title} on {machine()}")
     for row, cells in rows.items():
         table.add_row(row, *map(_text, cells))
     Console(width=120).print(table)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    print(json.dumps({"benchmark": name, "date": now, "machine": machine(), "target": asdict(target), **figures}))
+    print(json.dumps({"benchmark": name, "date": now, "machine": machine(), **figures}))
 
 
 def _text(cell: str | float | None) -> str:

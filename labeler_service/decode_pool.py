@@ -38,8 +38,9 @@ logger = logging.getLogger(__name__)
 WORKER_PROGRAM = ("-m", "labeler_service.decode_worker")
 # Python with NumPy and Pillow takes 0.3 s of CPU to start (measured); a machine may be very busy.
 START_SECONDS = 60.0
-# A worker that has not answered after so many times its CPU limit hangs, or the machine is of no use.
-WALL_SECONDS_PER_CPU_SECOND = 4
+# A worker that has not answered after so many times its CPU limit hangs, or the machine is of no use. At a niceness of
+# 15 it gets 3 % of a core that another program wants, and 10 % of one that the model wants.
+WALL_SECONDS_PER_CPU_SECOND = 12
 # A worker's own messages are shorter.
 MAX_MESSAGE_BYTES = 1000
 

@@ -9,6 +9,7 @@ worker may have fallen to an attacker.
 """
 
 import functools
+import os
 import pickle
 import resource
 import signal
@@ -38,11 +39,13 @@ COPIED_BYTES = 32 * 1024
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What one worker may use: bytes of memory, all told, and seconds of CPU per image or view."""
+    """What one worker may use: bytes of memory, all told, seconds of CPU per image or view, and which cores: those that
+    nothing less nice wants."""
 
     limits: ImageLimits
     memory_bytes: int
     cpu_seconds: float
+    niceness: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ def _restrict(settings: WorkerSettings) -> None:
     # Data: unlike the address space it leaves out libraries, whose size differs by machine.
     resource.setrlimit(resource.RLIMIT_DATA, (settings.memory_bytes, settings.memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(settings.niceness)
     warnings.simplefilter("ignore")  # Pillow warns of odd files; callers choose how many of them there are.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # Sent to the whole group; the server still has calls to finish.

@@ -14,6 +14,7 @@ from labeler_service.cache import ResultCache
 from labeler_service.cache_disk import DiskStore
 from labeler_service.cached_pipeline import CachedPipeline
 from labeler_service.config import ServerConfig
+from labeler_service.cpu import DECODE_NICENESS
 from labeler_service.decode_pool import DecodePool
 from labeler_service.decode_worker import WorkerSettings
 from labeler_service.decoding import ImageLimits
@@ -94,8 +95,11 @@ def _batch_pixels(batcher: Batcher, model: ModelInfo) -> int:
 
 
 def _start_decoders(config: ServerConfig) -> DecodePool:
+    from labeler_service.backends.devices import find_device  # torch takes seconds
+
     limits = ImageLimits(config.max_image_bytes, config.max_image_pixels, config.max_non_jpeg_pixels)
-    settings = WorkerSettings(limits, config.decode_memory_bytes, config.decode_seconds)
+    niceness = DECODE_NICENESS if find_device(config.device).type == "cpu" else 0
+    settings = WorkerSettings(limits, config.decode_memory_bytes, config.decode_seconds, niceness)
     num_workers = config.decode_workers or min(os.cpu_count() or 1, MAX_DECODE_WORKERS)
     return DecodePool(settings, num_workers=num_workers)
 

@@ -15,6 +15,7 @@ from labeler_service.drain import Drain
 from labeler_service.engine import Engine, running_engine
 from labeler_service.grpc_server import add_services, bind, create_server
 from labeler_service.health import Monitor, Readiness
+from labeler_service.memory import exempt_from_collection
 from labeler_service.operations import operations
 from labeler_service.servicer import LabelerServicer
 from labeler_service.tokens import TokenFile
@@ -23,8 +24,6 @@ from labeler_service.warm_up import warm_up
 logger = logging.getLogger(__name__)
 
 DEVICE_LOST = 1
-# More decode than one process can receive over gRPC: at 640 pixels each gives 170 images a second (measured).
-MAX_DECODE_WORKERS = 32
 # Enough for calls in flight to hear of it.
 DEVICE_LOST_GRACE_SECONDS = 1.0
 # For the last answers to leave; then what still hangs on, health watchers among it, is cut off.
@@ -71,6 +70,7 @@ async def _watch(config: ServerConfig, engine: Engine, monitor: Monitor, announc
     if config.warm_up_view_size:
         await warm_up(engine, config.warm_up_view_size)
     await monitor.start()
+    exempt_from_collection()
     print(announcement, flush=True)
     await monitor.watch()
 

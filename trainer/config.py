@@ -1,6 +1,7 @@
 """Frozen dataclasses with every setting of a run and of an evaluation, and how open settings are filled.
 
-Precedence: flag > environment (CCD_*) > YAML file > what the data set brings > the named set of constants.
+Precedence: flag > environment (CCD_*) > YAML file > what the method needs on the data set > what the data set brings >
+what the method brings > the named set of constants.
 """
 
 import os
@@ -8,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from trainer.presets import CONSTANTS, DATA_PRESETS, METHOD_PRESETS
+from trainer.presets import CONSTANTS, DATA_PRESETS, METHOD_DATA_PRESETS, METHOD_PRESETS
 
 # More threads than this only wait for each other: batches come from a few at a time.
 MAX_WORKERS = 8
@@ -141,8 +142,19 @@ class RunConfig:
     """The head's rate over the backbone's."""
     rate_epochs: int | None = None
     """Epochs after which both rates fall to a tenth, again and again; 0 is never."""
+    layer_decay: float = 1.0
+    """The rate of each layer of the backbone over that of the layer after it; the last one learns at learning_rate."""
     weight_decay: float | None = None
     """Adam's L2 penalty."""
+    accumulate: int = 1
+    """Batches that make one step, as one batch of all their images would, but for batch norm and for losses that look
+    at a batch's images together."""
+    ema: float | None = None
+    """Decay of an exponential moving average of the weights, such as 0.999; it is what is evaluated, asked for CAMs
+    and exported. None: the weights themselves."""
+    size_jitter: tuple[int, int] | None = None
+    """Smallest and largest side of training images, in pixels, multiples of 32: each batch has one side between them.
+    None: all have image_size, as images to evaluate always do."""
     trained_blocks: Literal["all", "last"] | None = None
     """Of the backbone: all, or of a ResNet the last block (`layer4`) alone."""
     consistency_weight: float | None = None
@@ -157,8 +169,10 @@ class RunConfig:
     # --- machine -------------------------------------------------------------------------------------------------
     device: str = "auto"
     """Device of the classifier: auto, cpu, cuda, cuda:1."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 autocast on CUDA, float32 elsewhere."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of autocast. auto: bfloat16 on CUDA, float32 elsewhere. float16, with a scaled loss, is for older GPUs."""
+    compile: bool = False
+    """Train with torch.compile: minutes at the start for faster steps. Needs a C++ compiler."""
     workers: int | None = None
     """Threads that load images. None: the number of cores, at most 8."""
     export_cams: bool = False
@@ -234,14 +248,16 @@ class Settings(RunConfig):
 
 
 def resolve(config: RunConfig, *, data_format: str, num_classes: int, prompt: str) -> Settings:
-    """Fills every open setting: the command line's first, then the data set's (its prompt too), then the constants'.
+    """Fills every open setting: the command line's first, then the method's on this data set, the data set's (its
+    prompt too), the method's, and the constants'.
 
     Raises ValueError when settings contradict each other.
     """
     if config.method not in METHOD_PRESETS:
         raise ValueError(f"--method {config.method}: there is none of that name; known: {', '.join(METHOD_PRESETS)}")
     values = CONSTANTS[config.constants] | METHOD_PRESETS[config.method]
-    values |= DATA_PRESETS.get(data_format, {}) | {"prompt": prompt}
+    values |= DATA_PRESETS.get(data_format, {}) | METHOD_DATA_PRESETS.get((config.method, data_format), {})
+    values |= {"prompt": prompt}
     values |= {"floor": 1 / num_classes, "workers": min(os.cpu_count() or 1, MAX_WORKERS)}
     values |= {f.name: value for f in fields(config) if (value := getattr(config, f.name)) is not None}
     values.setdefault("head_learning_rate", values["learning_rate"] * values["head_multiplier"])
@@ -265,10 +281,21 @@ def _check(settings: Settings) -> None:
     if settings.labeler is None and any(getattr(settings, name) is not None for name in LABELER_FILES):
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in LABELER_FILES)
         raise ValueError(f"{flags} are for a labeler that runs elsewhere: give its address with --labeler")
+    _check_size_jitter(settings)
     for name, low, high in RANGES:
         value = getattr(settings, name)
-        if not low <= value <= high:
+        if value is not None and not low <= value <= high:
             raise ValueError(f"--{name.replace('_', '-')} {value} must lie between {low} and {high}")
+
+
+def _check_size_jitter(settings: Settings) -> None:
+    if settings.size_jitter is None:
+        return
+    low, high = settings.size_jitter
+    if not 32 <= low <= high <= 4096 or low % 32 or high % 32:
+        raise ValueError(f"--size-jitter {low} {high} must be two multiples of 32 from 32 to 4096, the smaller first")
+    if settings.compile:
+        raise ValueError("--size-jitter does not go with --compile, which would take minutes for each size: drop one")
 
 
 # Methods whose labels are more than one look at the whole image.
@@ -282,6 +309,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("learning_rate", 0, float("inf")), ("image_size", 32, 4096), ("view_size", 32, 4096), ("epochs", 1, 10_000),
     ("batch_size", 1, 65_536), ("known_share", 0, 1), ("weight_decay", 0, float("inf")),
     ("rate_epochs", 0, 10_000), ("tile_threshold", 0, 1), ("latent_sigma", 1e-3, 1e3),
+    ("accumulate", 1, 65_536), ("ema", 0, 0.999_999), ("layer_decay", 0.01, 1),
 )  # fmt: skip
 
 

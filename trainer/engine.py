@@ -3,7 +3,6 @@
 Shapes: N images, B batch, C classes, h w cells of a CAM.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,9 +14,12 @@ from torch import Tensor
 
 from trainer.config import RunConfig
 from trainer.data.loader import Batch
+from trainer.data.upload import on_device
+from trainer.epoch_record import EpochRecord, EpochResult
 from trainer.model import Classifier
 from trainer.objective import Objective, Step
 from trainer.progress import Advance
+from trainer.updates import Updates
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -31,15 +33,19 @@ class Machine:
 
     @classmethod
     def choose(cls, config: RunConfig) -> "Machine":
-        """Raises ValueError when the wanted device is not there."""
+        """Raises ValueError when the wanted device is not there, or cannot compute in the wanted precision."""
         name = config.device
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
         if name.startswith("cuda") and not torch.cuda.is_available():
             raise ValueError(f"--device {name}: torch sees no CUDA device; use --device cpu")
         device = torch.device(name)
-        half = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
-        return cls(device, torch.bfloat16 if half else torch.float32)
+        precision = config.precision
+        if precision == "auto":
+            precision = "bfloat16" if device.type == "cuda" else "float32"
+        if precision == "float16" and device.type == "cpu":
+            raise ValueError("--precision float16 is for GPUs; on a CPU use --precision bfloat16 or float32")
+        return cls(device, getattr(torch, precision))
 
     def autocast(self) -> AbstractContextManager[object]:
         if self.precision is torch.float32:
@@ -49,25 +55,20 @@ class Machine:
     def put(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, non_blocking=True)
 
-    def put_images(self, images: Tensor) -> Tensor:
-        """channels_last is what convolutions are fastest in, on CUDA tensor cores and with oneDNN alike."""
-        return images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+    @property
+    def is_cuda(self) -> bool:
+        return self.device.type == "cuda"
 
-
-@dataclass(frozen=True)
-class EpochResult:
-    """Means of the loss's terms over images, and each image's probabilities (N, C) in [0, 1] as they were while
-    training."""
-
-    losses: dict[str, float]
-    probs: FloatArray
+    def scaler(self) -> torch.amp.GradScaler:
+        """Keeps float16's gradients in its range; does nothing in another precision."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
 
 
 def train_one_epoch(
     model: Classifier,
     objective: Objective,
     batches: Iterable[Batch],
-    optimizer: torch.optim.Optimizer,
+    updates: Updates,
     machine: Machine,
     *,
     labels: FloatArray,
@@ -77,32 +78,23 @@ def train_one_epoch(
     """One pass over the training images, whose labels are (N, C) and whose places among all images are `rows` (N,).
 
     Batches bring a strong view where the objective wants one. Raises FloatingPointError when the loss stops being
-    finite: going on would only destroy the weights.
+    finite.
     """
     model.train()
     labels_NC, rows_N = torch.from_numpy(labels), torch.from_numpy(rows)
-    probs_NC = np.full(labels.shape, np.nan, np.float32)
-    sums: Counter[str] = Counter()
-    seen = 0
-    for batch in batches:
+    record = EpochRecord(labels.shape, machine.device)
+    for batch in on_device(batches, machine.device):
         with machine.autocast():
-            logits_BC, features = model(machine.put_images(batch.weak))
-            strong_BC = None if batch.strong is None else model(machine.put_images(batch.strong))[0].float()
+            logits_BC, features = model(batch.weak)
+            strong_BC = None if batch.strong is None else model(batch.strong)[0].float()
         target_BC, rows_B = machine.put(labels_NC[batch.indices]), machine.put(rows_N[batch.indices])
         terms = objective(Step(logits_BC.float(), strong_BC, features, target_BC, rows_B))
-        loss = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} after {seen} images; a smaller --learning-rate helps")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        count = len(batch.indices)
-        seen += count
-        sums.update({name: count * term.item() for name, term in terms.items()})
-        probs_NC[batch.indices.numpy()] = logits_BC.detach().float().sigmoid().cpu().numpy()
-        advance(count, f"loss {sum(sums.values()) / seen:.4f}")
-    assert np.isfinite(probs_NC).all(), "an image was missing from the epoch"
-    return EpochResult({name: float(total) / seen for name, total in sums.items()}, probs_NC)
+        values = torch.stack(list(terms.values()))
+        record.add(batch.indices, list(terms), values, logits_BC)
+        updates.add(values.sum(), len(batch.indices))
+        advance(len(batch.indices), record.note)
+    updates.finish()
+    return record.result()
 
 
 @torch.inference_mode()
@@ -111,9 +103,9 @@ def predict(
 ) -> Iterator[tuple[npt.NDArray[np.int64], FloatArray, FloatArray]]:
     """Yields (indices (B,), logits (B, C), CAMs (B, C, h, w)) per batch, as float32; only one batch is in memory."""
     model.eval()
-    for batch in batches:
+    for batch in on_device(batches, machine.device):
         with machine.autocast():
-            logits_BC, cams_BChw = model(machine.put_images(batch.weak))
+            logits_BC, cams_BChw = model(batch.weak)
         advance(len(batch.indices))
         yield batch.indices.numpy(), logits_BC.float().cpu().numpy(), cams_BChw.float().cpu().numpy()
 

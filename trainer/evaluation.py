@@ -117,7 +117,7 @@ def _usable(images: ImageSet, console: Console) -> tuple[ImageSet, int]:
 def _logits(trained: TrainedModel, images: ImageSet, machine: Machine, batch_size: int, console: Console) -> FloatArray:
     batches = EvaluationBatches(
         images, image_size=trained.image_size, mean=trained.mean, std=trained.std,
-        batch_size=batch_size, workers=WORKERS,
+        batch_size=batch_size, workers=WORKERS, pin_memory=machine.is_cuda,
     )  # fmt: skip
     with track(console, "predicting", len(images)) as advance:
         return predict_logits(trained.classifier, batches, machine, num_images=len(images), advance=advance)

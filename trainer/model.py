@@ -11,6 +11,8 @@ import torch
 from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
+from trainer.data.transforms import SIZE_STEP
+
 DEMO_BACKBONE = Path(__file__).parent / "demo_backbone"
 
 
@@ -71,6 +73,24 @@ def feature_map(backbone: nn.Module, images: Tensor) -> Tensor:
         h, w = backbone.patch_embed.dynamic_feat_size(images.shape[-2:])  # type: ignore[operator,union-attr]
         return patches.transpose(1, 2).reshape(len(images), num_features, h, w)
     raise ValueError(f"backbone {type(backbone).__name__} has no spatial feature map: {tuple(features.shape)}")
+
+
+@torch.inference_mode()
+def check_sizes(model: Classifier, sizes: tuple[int, int] | None) -> None:
+    """Raises ValueError when the classifier does not take images of some side from `sizes`, smallest and largest.
+
+    Transformers divide an image by their patch, and some take one size alone; it is found out here and not in the
+    middle of an epoch.
+    """
+    smallest, largest = sizes or (1, 0)
+    device = next(model.parameters()).device
+    model.eval()
+    for side in range(smallest, largest + 1, SIZE_STEP):
+        try:
+            model(torch.zeros(1, 3, side, side, device=device))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"--size-jitter: the backbone does not take images of {side} pixels ({reason})") from error
 
 
 def create_backbone(name: str, *, weights: str) -> nn.Module:

@@ -36,7 +36,12 @@ class Step:
 
 class Objective(nn.Module, ABC):
     """The loss of a method. Parameters are trained with the classifier's; they and buffers are in every checkpoint, so
-    that a run which was killed goes on with the same bits."""
+    that a run which was killed goes on with the same bits.
+
+    `summed`: the loss is a sum over the batch's images and no mean, so that gradients of several batches add up.
+    """
+
+    summed = False
 
     @abstractmethod
     def forward(self, step: Step) -> dict[str, Tensor]:
@@ -71,9 +76,10 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 class LossObjective(Objective):
     """A loss without a memory."""
 
-    def __init__(self, loss: Loss) -> None:
+    def __init__(self, loss: Loss, *, summed: bool = False) -> None:
         super().__init__()
         self._loss = loss
+        self.summed = summed
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         return {"label_loss": self._loss(step.logits, step.labels)}

@@ -21,8 +21,9 @@ OF_TRAINING = frozenset(
     (
         "seed", "consistency", "backbone", "backbone_weights", "image_size", "epochs", "warmup_epochs", "batch_size",
         "learning_rate", "head_learning_rate", "head_multiplier", "rate_epochs", "weight_decay", "trained_blocks",
-        "consistency_weight", "uncertain_weight", "stop", "halt", "device", "precision", "workers", "corrections",
-        "labeler", "labeler_wait", *LABELER_FILES, "clip_device",
+        "consistency_weight", "uncertain_weight", "stop", "halt", "layer_decay", "accumulate", "ema", "size_jitter",
+        "compile", "device", "precision", "workers", "corrections", "labeler", "labeler_wait", *LABELER_FILES,
+        "clip_device",
     )
 )  # fmt: skip
 

@@ -11,25 +11,28 @@ from torch import Tensor, nn
 
 from trainer.model import Classifier, feature_map
 
-# https://github.com/HCPLab-SYSU/HCP-MLR-PL: D, W (GloVe's) and how often classes exchange messages. H is half of D.
-WIDTH, WORD_SIZE, STEPS = 1024, 300, 3
+# https://github.com/HCPLab-SYSU/HCP-MLR-PL: W (GloVe's), and how often classes exchange messages. D is 1024 there, half
+# of the F = 2048 of its ResNet-101, and H half of D.
+WORD_SIZE, STEPS = 300, 3
 
 
 class SemanticClassifier(Classifier):
     """Multi-label classifier that gives logits and what they are made of, one feature a class.
 
-    `backbone` is a timm model without head. `words`: (C, W) vectors of the class names, which stay as they are; None
-    learns them with the rest, from orthogonal ones. `adjacency` is (C, C), zero until `learn_graph`.
+    `backbone` is a timm model without head. `width` is D; None takes half of F, as published. `words`: (C, W) vectors
+    of the class names, which stay as they are; None learns them with the rest, from orthogonal ones. `adjacency` is
+    (C, C), zero until `learn_graph`.
     """
 
     adjacency: Tensor
 
     def __init__(
-        self, backbone: nn.Module, *, num_classes: int, width: int = WIDTH, words: Tensor | None = None
+        self, backbone: nn.Module, *, num_classes: int, width: int | None = None, words: Tensor | None = None
     ) -> None:
         super().__init__()
         self.backbone = backbone
         num_features = int(backbone.num_features)  # type: ignore[arg-type]
+        width = num_features // 2 if width is None else width
         self.reduce = nn.Sequential(nn.Conv2d(num_features, width, kernel_size=1, bias=False), nn.BatchNorm2d(width))
         self.words = _learned_words(num_classes) if words is None else nn.Parameter(words, requires_grad=False)
         self.decouple = SemanticDecoupling(width, self.words.shape[1])

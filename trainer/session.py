@@ -125,6 +125,7 @@ def data_format(data: str) -> str:
 def _identity(data: str, class_names: tuple[str, ...], settings: Settings) -> dict[str, Any]:
     """What makes two runs the same run."""
     values = {name: value for name, value in asdict(settings).items() if name not in (*PLACES, *_KEPT_ELSEWHERE)}
+    values |= {name: list(value) for name, value in values.items() if isinstance(value, tuple)}  # as YAML reads them
     return {"data": data, **values, "classes": list(class_names)}
 
 

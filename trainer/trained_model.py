@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import yaml
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import Tensor
 
 from trainer.checkpoint import read_tensors
 from trainer.export import build_classifier, load_model
@@ -77,11 +78,18 @@ def _checkpoint(path: Path) -> TrainedModel:
     class_names = tuple(config["classes"])
     classifier = build_classifier(config, num_classes=len(class_names))
     tensors, _ = read_tensors(path)
-    prefix = "module.model."  # last.safetensors holds the whole training, the classifier under this name
-    of_training = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    classifier.load_state_dict(of_training or tensors)
+    classifier.load_state_dict(_of_training(tensors) or tensors)
     mean, std = normalization(classifier.backbone)
     return TrainedModel(classifier, len(class_names), class_names, config["image_size"], mean, std)
+
+
+def _of_training(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The classifier's in last.safetensors, which holds the whole training: averaged where they were; else nothing."""
+    for prefix in ("module.average.module.", "module.model."):
+        found = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        if found:
+            return found
+    return {}
 
 
 def _onnx(path: Path, device: torch.device) -> TrainedModel:

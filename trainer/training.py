@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,17 +12,21 @@ import torch
 from torch import nn
 
 from trainer.checkpoint import load_training, read_tensors, save_training, write_tensors
+from trainer.compilation import compiled
 from trainer.data.loader import EvaluationBatches, TrainingBatches
 from trainer.data.sample import ImageSet
 from trainer.data.seeds import RunStream
 from trainer.early_stopping import pseudo_label_map, stop_epoch
-from trainer.engine import EpochResult, predict_logits, train_one_epoch
+from trainer.engine import predict_logits, train_one_epoch
+from trainer.epoch_record import EpochResult
 from trainer.files import write_atomically
 from trainer.methods import METHODS
 from trainer.metrics import mean_average_precision
-from trainer.model import create_backbone, freeze_all_but_last_block, normalization
+from trainer.model import Classifier, check_sizes, create_backbone, freeze_all_but_last_block, normalization
+from trainer.optimizer import create_optimizer
 from trainer.progress import track
 from trainer.session import Run
+from trainer.updates import Updates, WeightAverage
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -34,6 +38,8 @@ class History:
     rows: list[dict[str, Any]] = field(default_factory=list)
     stop_epoch: int | None = None
     """The epoch whose weights the label-free rule keeps; None while it has not fired."""
+    loss_scale: dict[str, Any] = field(default_factory=dict)
+    """The state of what scales float16's loss; empty in another precision."""
 
     @property
     def epochs(self) -> int:
@@ -53,24 +59,30 @@ class Training:
         if config.trained_blocks == "last":
             freeze_all_but_last_block(backbone)
         self.run = run
-        self.model = method.model(run, backbone)
-        self.model.to(run.machine.device).to(memory_format=torch.channels_last)
+        self._learner = method.model(run, backbone)
+        self._learner.to(run.machine.device).to(memory_format=torch.channels_last)
+        check_sizes(self._learner, config.size_jitter)
         self._objective = method.objective(run)
-        self._objective.attach(self.model)
+        self._objective.attach(self._learner)
         self._objective.to(run.machine.device)
-        self._optimizer = torch.optim.Adam(
-            [
-                {"params": list(backbone.parameters()), "lr": config.learning_rate},
-                {"params": _others(self.model, backbone), "lr": config.head_learning_rate},
-                *self._objective.parameter_groups(config.learning_rate),
-            ],
-            weight_decay=config.weight_decay,
-        )
-        self._rates = [group["lr"] for group in self._optimizer.param_groups]
-        self._modules = nn.ModuleDict({"model": self.model, "objective": self._objective})
+        average = None if config.ema is None else WeightAverage(self._learner, config.ema)
+        self.model = self._learner if average is None else cast(Classifier, average.module)
+        """The classifier that is evaluated, asked for CAMs and exported: of averaged weights where --ema is on."""
+        optimizer = create_optimizer(self._learner, self._objective, config)
+        self._updates = Updates(
+            optimizer, accumulate=config.accumulate, summed=self._objective.summed,
+            scaler=run.machine.scaler(), model=self._learner, average=average,
+        )  # fmt: skip
+        self._rates = [group["lr"] for group in optimizer.param_groups]
+        self._step_model = compiled(self._learner, run.machine.device) if config.compile else self._learner
+        self._modules = nn.ModuleDict({"model": self._learner, "objective": self._objective})
+        if average is not None:
+            self._modules["average"] = average
         self._checkpoints = run.folder.path("checkpoints/last.safetensors").parent
-        state = load_training(self._checkpoints, self._modules, self._optimizer)
+        state = load_training(self._checkpoints, self._modules, optimizer)
         self.history = History(**state) if state else History()
+        if self.history.loss_scale:
+            self._updates.scaler.load_state_dict(self.history.loss_scale)
 
     def train_until(self, epoch: int, labels: Callable[[], FloatArray], *, stage: str) -> None:
         """Trains up to `epoch` (exclusive) on labels (N, C) in [0, 1], NaN where nothing is known; images of which
@@ -101,10 +113,10 @@ class Training:
         two_views = self._objective.wants_strong_view(epoch)
         with track(self.run.console, f"training {epoch + 1}/{config.epochs}", len(used)) as advance:
             result = train_one_epoch(
-                self.model,
+                self._step_model,
                 self._objective,
                 self._training_batches(used, two_views=two_views).epoch(epoch),
-                self._optimizer,
+                self._updates,
                 self.run.machine,
                 labels=labels,
                 rows=used,
@@ -117,7 +129,7 @@ class Training:
     def _set_rates(self, epoch: int) -> None:
         """By the epoch alone, so that there is nothing to resume."""
         drops = epoch // self.run.config.rate_epochs if self.run.config.rate_epochs else 0
-        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+        for group, rate in zip(self._updates.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * 0.1**drops
 
     def _record(self, epoch: int, result: EpochResult, labels: FloatArray) -> None:
@@ -137,7 +149,8 @@ class Training:
     def _save(self, epoch: int) -> None:
         """Weights of this epoch first, then the checkpoint that says the epoch is finished, then what only informs."""
         write_tensors(self._weights_path(epoch), self.model.state_dict(), {"epoch": epoch})
-        save_training(self._checkpoints, self._modules, self._optimizer, vars(self.history))
+        self.history.loss_scale = self._updates.scaler.state_dict()
+        save_training(self._checkpoints, self._modules, self._updates.optimizer, vars(self.history))
         keep = {epoch, epoch - 1, self.history.stop_epoch}
         for path in self._checkpoints.glob("epoch-*.safetensors"):
             if int(path.stem.removeprefix("epoch-")) not in keep:
@@ -169,6 +182,7 @@ class Training:
         batches = EvaluationBatches(
             images, image_size=config.image_size, mean=mean, std=std,
             batch_size=2 * config.batch_size, workers=self.run.config.workers, cache=self.run.cache,
+            pin_memory=self.run.machine.is_cuda,
         )  # fmt: skip
         with track(self.run.console, description, len(images)) as advance:
             return predict_logits(self.model, batches, self.run.machine, num_images=len(images), advance=advance)
@@ -183,14 +197,9 @@ class Training:
     def _training_batches(self, used: npt.NDArray[np.int64], *, two_views: bool) -> TrainingBatches:
         config = self.run.config
         mean, std = normalization(self.model.backbone)
+        sizes = config.size_jitter
         return TrainingBatches(
-            self.run.train.subset(used), image_size=config.image_size, mean=mean, std=std,
+            self.run.train.subset(used), image_size=sizes[1] if sizes else config.image_size, mean=mean, std=std,
             batch_size=config.batch_size, seed=config.seed, workers=self.run.config.workers,
-            two_views=two_views, cache=self.run.cache,
+            two_views=two_views, sizes=sizes, cache=self.run.cache, pin_memory=self.run.machine.is_cuda,
         )  # fmt: skip
-
-
-def _others(model: nn.Module, backbone: nn.Module) -> list[nn.Parameter]:
-    """The model's parameters beside its backbone's."""
-    known = set(backbone.parameters())
-    return [parameter for parameter in model.parameters() if parameter not in known]

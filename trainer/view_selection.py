@@ -110,6 +110,7 @@ def _batches(run: Run, model: CamClassifier, images: npt.NDArray[np.int64], size
     return EvaluationBatches(
         run.train.subset(images), image_size=size, mean=mean, std=std,
         batch_size=2 * run.config.batch_size, workers=run.config.workers, cache=run.cache if reused else None,
+        pin_memory=run.machine.is_cuda,
     )  # fmt: skip
 
 

@@ -1,6 +1,8 @@
 """A small drawn data set in Pascal VOC's layout, and the trainer as a process."""
 
+import contextlib
 import hashlib
+import io
 import os
 import subprocess
 import sys
@@ -67,6 +69,25 @@ def run_trainer(start_trainer: StartTrainer) -> Callable[..., tuple[int, str]]:
         process = start_trainer(*arguments)
         output, _ = process.communicate(timeout=280)
         return process.returncode, output
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_here() -> Callable[..., tuple[int, str]]:
+    """run_here(*arguments): the same within this process, which saves the seconds that torch takes to start."""
+    import torch
+
+    def run(*arguments: str | Path) -> tuple[int, str]:
+        threads, text = torch.get_num_threads(), io.StringIO()
+        torch.set_num_threads(1)  # as processes of the tests have
+        try:
+            with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text), pytest.raises(SystemExit) as ended:
+                main([str(argument) for argument in arguments])
+        finally:
+            torch.set_num_threads(threads)
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, text.getvalue()
 
     return run
 

@@ -24,14 +24,14 @@ FIGURES = ("map", "voc_map", "cf1", "of1", "cf1_top3", "of1_top3", "calibration_
 def run_folder(
     voc_folder: Path,
     classes_file: Path,
-    run_trainer: RunTrainer,
+    run_here: RunTrainer,
     small_run: list[str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """A finished run on all targets, which needs no labeler."""
     output = tmp_path_factory.mktemp("evaluate") / "run"
     places = ("--classes", classes_file, "--method", "bce", "--output", output)
-    code, text = run_trainer("run", f"voc:{voc_folder}", *small_run, *places)
+    code, text = run_here("run", f"voc:{voc_folder}", *small_run, *places)
     assert code == 0, text
     return output
 
@@ -54,11 +54,11 @@ def evaluate(
 
 
 def test_figures_are_the_run_s_own(
-    run_folder: Path, voc_folder: Path, classes_file: Path, run_trainer: RunTrainer, tmp_path: Path
+    run_folder: Path, voc_folder: Path, classes_file: Path, run_here: RunTrainer, tmp_path: Path
 ) -> None:
     """Would fail if other weights, another normalisation or other targets were evaluated than by the run itself."""
     summary, output = json.loads((run_folder / "summary.json").read_text()), tmp_path / "figures.json"
-    code, text = run_trainer("evaluate", run_folder, f"voc:{voc_folder}", "--classes", classes_file, "--output", output)
+    code, text = run_here("evaluate", run_folder, f"voc:{voc_folder}", "--classes", classes_file, "--output", output)
     assert code == 0, text
     report = json.loads(output.read_text())
     assert report["map"] == pytest.approx(summary["map"]["validation"], abs=1e-9)

@@ -65,13 +65,13 @@ def test_broken_files_are_named_once_and_the_rest_is_used(
 
 
 def test_exported_model_gives_the_run_s_own_predictions(
-    photos: Path, labeler, run_trainer: Callable[..., tuple[int, str]], small_run: list[str], tmp_path: Path
+    photos: Path, labeler, run_here: Callable[..., tuple[int, str]], small_run: list[str], tmp_path: Path
 ) -> None:
     """Would fail if model/ were another epoch's weights, or could not be used without the run."""
     from trainer.export import load_model
 
     output = tmp_path / "run"
-    run_trainer("run", photos, "--classes", "cat, dog", *small_run, "--labeler", labeler.address, "--output", output)
+    run_here("run", photos, "--classes", "cat, dog", *small_run, "--labeler", labeler.address, "--output", output)
     model, names = load_model(output / "model")
     assert names == ("cat", "dog")
     kept = json.loads((output / "summary.json").read_text())["stop_epoch"]

@@ -15,7 +15,7 @@ def run(
     voc_folder: Path,
     classes_file: Path,
     labeler,
-    run_trainer: Callable[..., tuple[int, str]],
+    run_here: Callable[..., tuple[int, str]],
     small_run: list[str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., Path]:
@@ -24,7 +24,7 @@ def run(
     def finished(*flags: str) -> Path:
         output = tmp_path_factory.mktemp("method") / "run"
         places = ("--classes", classes_file, "--labeler", labeler.address, "--output", output)
-        code, text = run_trainer("run", f"voc:{voc_folder}", *small_run, *places, *flags)
+        code, text = run_here("run", f"voc:{voc_folder}", *small_run, *places, *flags)
         assert code == 0, text
         return output
 

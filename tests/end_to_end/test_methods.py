@@ -10,11 +10,6 @@ import pytest
 from trainer.methods import METHODS
 
 STATEFUL = ("ll_cp", "g2netpl", "role", "cdul", "sst", "sarb")
-QUICK = ("cdul",)
-
-
-def some_quick(names: tuple[str, ...]) -> list[object]:
-    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names if name in METHODS]
 
 
 @pytest.fixture
@@ -35,7 +30,9 @@ def test_it_runs_to_its_end(
     assert 0 < summary["map"]["validation"] <= 100
 
 
-@pytest.mark.parametrize("method", some_quick(STATEFUL))
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("method", STATEFUL)
 def test_killed_and_resumed_it_ends_with_the_same_bits(
     method: str,
     command: Callable[..., tuple[object, ...]],
@@ -55,8 +52,8 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(
     assert fingerprint(killed) == fingerprint(whole)
 
 
-def test_an_unknown_method_is_said(run_trainer: Callable[..., tuple[int, str]], voc_folder: Path) -> None:
-    code, text = run_trainer("run", f"voc:{voc_folder}", "--method", "magic")
+def test_an_unknown_method_is_said(run_here: Callable[..., tuple[int, str]], voc_folder: Path) -> None:
+    code, text = run_here("run", f"voc:{voc_folder}", "--method", "magic")
     assert code in (2, 3)
     assert "magic" in text
     assert "cdul" in text, "what there is"

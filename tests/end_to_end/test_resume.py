@@ -40,7 +40,9 @@ def undisturbed(
     return output
 
 
+@pytest.mark.parametrize("marks", [STAGE_MARKS[1::2], pytest.param(STAGE_MARKS, marks=pytest.mark.slow)])
 def test_killed_in_every_stage_the_run_ends_with_the_same_bits(
+    marks: Sequence[str],
     undisturbed: Path,
     labeler,
     start_trainer: Callable[..., "subprocess.Popen[str]"],
@@ -53,7 +55,7 @@ def test_killed_in_every_stage_the_run_ends_with_the_same_bits(
     """Would fail if any stage left a half-written file that passes for a whole one, or drew on lost random state."""
     output = tmp_path / "run"
     command = small_run_on_voc(labeler.address, output)
-    for mark in STAGE_MARKS:
+    for mark in marks:
         kill_at(start_trainer(*command), output / mark)
     code, text = run_trainer(*command)
     assert code == 0, text
@@ -143,7 +145,7 @@ def test_other_settings_are_refused_and_nothing_is_lost(
     assert fingerprint(undisturbed) == before
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_own_labeler_does_not_outlive_the_trainer(
     voc_folder: Path,
     start_trainer: Callable[..., "subprocess.Popen[str]"],

@@ -10,11 +10,13 @@ from typing import Any
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from clip_labeler.v1 import labeler_pb2 as pb
 from clip_labeler.v1.labeler_pb2_grpc import LabelerServiceStub
+from labeler_service import cpu
 
 ImageBytes = Callable[..., bytes]
 
@@ -51,6 +53,14 @@ def test_batched_scores_equal_one_by_one_without_padding(
         together = [values(r.scores) for r in score(stub, options, *contents)]
         alone = [values(score(stub, options, content)[0].scores) for content in contents]
         np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_callers_come_before_the_model_and_the_model_before_decoding(small_server: Any) -> None:
+    """On a CPU, a decoder that takes a core from a batch holds up the threads of the batch on all other cores."""
+    server = psutil.Process(small_server.process.pid)
+    threads = {os.getpriority(os.PRIO_PROCESS, thread.id) - server.nice() for thread in server.threads()}
+    decoders = {worker.nice() - server.nice() for worker in server.children()}
+    assert (threads, decoders) == ({0, cpu.NICENESS}, {min(cpu.DECODE_NICENESS, 19 - server.nice())})
 
 
 def test_overload_is_refused_at_once(score_options: Any, small_server: Any, image_bytes: ImageBytes) -> None:

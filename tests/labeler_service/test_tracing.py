@@ -60,6 +60,7 @@ def test_no_valid_traceparent(observed: Any, traceparent: str) -> None:
     assert span.status.code == span.status.STATUS_CODE_ERROR
 
 
+@pytest.mark.slow
 def test_unreachable_receiver(start_labeler: Any, tiny_clip: Any) -> None:
     """Tracing is for looking on: without a receiver calls are answered and the server stops as ever."""
     labeler = start_labeler(*tiny_clip.flags, "--otlp-endpoint", "http://127.0.0.1:1")

@@ -1,11 +1,12 @@
 """Settings: where each value comes from, and what contradicts itself."""
 
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
 from trainer.config import LABELER_FILES, RunConfig, Settings, resolve
-from trainer.presets import CONSTANTS, DATA_PRESETS
+from trainer.presets import CONSTANTS, DATA_PRESETS, METHOD_DATA_PRESETS, METHOD_PRESETS
 
 PROMPT = "a photo of the {}"
 
@@ -15,7 +16,7 @@ PROMPT = "a photo of the {}"
 def test_every_set_of_constants_fills_everything(constants: str, data_format: str) -> None:
     """Would fail if a set forgot a constant, or named one that does not exist."""
     settings = resolve(RunConfig(constants=constants), data_format=data_format, num_classes=20, prompt=PROMPT)
-    open_ones = {"classes", "corrections", "labeler", "positives", "word_vectors", *LABELER_FILES}
+    open_ones = {"classes", "corrections", "labeler", "positives", "word_vectors", "ema", "size_jitter", *LABELER_FILES}
     assert {f.name for f in fields(Settings) if getattr(settings, f.name) is None} <= open_ones
     assert set(CONSTANTS[constants]) | set(DATA_PRESETS[data_format]) <= {f.name for f in fields(Settings)}
 
@@ -38,15 +39,49 @@ def test_constants_are_the_ones_of_the_paper_and_of_its_code() -> None:
         assert settings.floor == 1 / 20
 
 
+def resolved(method: str, data_format: str, **flags: Any) -> Settings:
+    return resolve(RunConfig(method=method, **flags), data_format=data_format, num_classes=20, prompt=PROMPT)
+
+
 @pytest.mark.parametrize("method", ["sst", "sarb"])
 def test_rows_of_partial_labels_have_their_own_schedule(method: str) -> None:
-    """Would fail if they trained as CCD does, or a bundled small backbone hardly at all."""
-    photos, drawings = (
-        resolve(RunConfig(method=method), data_format=name, num_classes=20, prompt=PROMPT) for name in ("voc07", "demo")
-    )
+    """Would fail if they trained as CCD does."""
+    photos = resolved(method, "voc07")
     assert (photos.labels, photos.known_share, photos.epochs, photos.batch_size) == ("partial", 0.1, 20, 8)
     assert (photos.learning_rate, photos.head_learning_rate, photos.rate_epochs) == (1e-5, 1e-5, 10)
-    assert (photos.weight_decay, photos.trained_blocks, drawings.trained_blocks) == (5e-4, "last", "all")
+    assert (photos.weight_decay, photos.trained_blocks) == (5e-4, "last")
+
+
+@pytest.mark.parametrize("method", ["sst", "sarb"])
+@pytest.mark.parametrize("data_format", [name for name, preset in DATA_PRESETS.items() if preset.get("clip") == "demo"])
+def test_a_bundled_backbone_trains_without_the_decay_that_is_for_others(method: str, data_format: str) -> None:
+    """Would fail if SST and SARB kept an L2 for a hundredth of the rate, or their head ran ahead of the backbone."""
+    settings = resolved(method, data_format)
+    assert (settings.learning_rate, settings.head_learning_rate, settings.weight_decay) == (1e-3, 1e-3, 0)
+    assert (settings.labels, settings.trained_blocks) == ("partial", "all")
+
+
+@pytest.mark.parametrize("method", ["asl", "sst", "sarb"])
+def test_few_labels_of_the_demo_have_longer_and_reach_the_rate_s_drop(method: str) -> None:
+    """Would fail if the demo's 7 epochs, or the published 10 before a drop, were back: it would never come."""
+    settings = resolved(method, "demo")
+    assert (settings.epochs, settings.rate_epochs) == (14, 7)
+    assert resolved("bce", "demo").epochs == resolved("ccd", "demo").epochs == 7
+    assert (resolved("bce", "demo").rate_epochs, resolved(method, "voc").epochs) == (0, 20)
+
+
+def test_what_a_method_needs_on_a_data_set_goes_before_both_and_behind_flags() -> None:
+    """Would fail if a person's explicit choice were overwritten, or a rule were for nothing that exists."""
+    chosen = {"epochs": 3, "rate_epochs": 1, "weight_decay": 5e-4, "head_multiplier": 2.0}
+    names = {f.name for f in fields(Settings)}
+    for (method, data_format), preset in METHOD_DATA_PRESETS.items():
+        assert method in METHOD_PRESETS
+        assert data_format in DATA_PRESETS
+        assert set(preset) <= names
+        plain, flagged = resolved(method, data_format), resolved(method, data_format, **chosen)
+        assert {name: getattr(plain, name) for name in preset} == preset
+        assert {name: getattr(flagged, name) for name in chosen} == chosen
+        assert flagged.head_learning_rate == 2 * flagged.learning_rate
 
 
 def test_the_user_s_word_goes_before_the_data_set_s_and_that_before_the_constants() -> None:
@@ -67,6 +102,12 @@ def test_the_user_s_word_goes_before_the_data_set_s_and_that_before_the_constant
         (RunConfig(prompt="a photo"), "exactly one {}"),
         (RunConfig(batch_size=0), "--batch-size 0"),
         (RunConfig(labels="targets"), "--labels targets does not go with --method ccd"),
+        (RunConfig(accumulate=0), "--accumulate 0"),
+        (RunConfig(ema=1.0), "--ema 1.0 must lie between 0 and 0.999"),
+        (RunConfig(layer_decay=1.5), "--layer-decay 1.5"),
+        (RunConfig(size_jitter=(300, 400)), "--size-jitter 300 400 must be two multiples of 32"),
+        (RunConfig(size_jitter=(128, 64)), "the smaller first"),
+        (RunConfig(size_jitter=(64, 128), compile=True), "--size-jitter does not go with --compile"),
         (RunConfig(method="magic"), "--method magic: .* known: bce, "),
     ],
 )

@@ -45,6 +45,13 @@ def test_without_attention_a_feature_is_the_mean_over_places() -> None:
     torch.testing.assert_close(decouple(features, torch.randn(5, 3)), expected)
 
 
+@pytest.mark.parametrize(("backbone", "width"), [("demo", 128), ("resnet10t", 256)])
+def test_a_feature_is_half_as_wide_as_the_backbone_s(backbone: str, width: int) -> None:
+    """As 1024 is of ResNet-101's 2048: a number of its own would not fit small backbones."""
+    model = SemanticClassifier(create_backbone(backbone, weights="none"), num_classes=3).eval()
+    assert model.width == model(torch.randn(1, 3, 32, 32))[1].shape[2] == width
+
+
 @settings(deadline=None)
 @given(SEEDS)
 def test_two_layers_multiplied_first_are_the_two_layers(seed: int) -> None:

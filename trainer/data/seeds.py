@@ -20,6 +20,7 @@ class RunStream(IntEnum):
     THRESHOLD = 2  # the order in which the released search looks at images
     TOLD_LABELS = 3  # which targets a method is told
     VIEWS = 4  # then the image
+    SIZES = 5  # sides of batches; then the epoch
 
 
 def seeded_generator(space: SeedSpace, seed: int, index: int) -> np.random.Generator:

@@ -19,11 +19,20 @@ Pixels = NDArray[np.uint8]
 
 JITTER = 0.5  # brightness, contrast, saturation, hue alike: ColorJitter(.5, .5, .5, .5) in the released code
 
+SIZE_STEP = 32  # sides of mixed sizes are multiples of what ResNets and most transformers divide an image by
+
 
 def load_squashed(data: bytes, size: int) -> Pixels:
     """(S, S, 3) of an encoded image, stretched to a square whatever its shape, with antialiased bilinear sampling
     (the released code's Resize((S, S))). Raises ValueError for bytes that are no usable image."""
     return np.asarray(decode(data, at_least=size).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def resized(pixels: Pixels, size: int) -> Pixels:
+    """(size, size, 3), with antialiased bilinear sampling; as it is where it has that size."""
+    if len(pixels) == size:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def weak_view(pixels: Pixels, rng: Generator) -> Pixels:

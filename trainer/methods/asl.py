@@ -9,4 +9,4 @@ from trainer.objective import LossObjective
 # https://github.com/Alibaba-MIIL/ASL, train.py
 LOSS = partial(asymmetric, gamma_positive=0.0, gamma_negative=4.0, margin=0.05)
 
-METHOD = Method(lambda run: LossObjective(LOSS), stops=False)
+METHOD = Method(lambda run: LossObjective(LOSS, summed=True), stops=False)

@@ -1,7 +1,7 @@
 """Which classes are in an image together: SST's head for pairs of classes, its loss, and what follows for unknown ones.
 
 Chen et al. 2022, https://arxiv.org/abs/2112.10941, section 3.2. Shapes: B batch, C classes, D width of a class's
-feature, P = C (C - 1) / 2 pairs of classes in the order of torch.triu_indices.
+feature, H half of it, P = C (C - 1) / 2 pairs of classes in the order of torch.triu_indices.
 """
 
 import torch
@@ -27,12 +27,21 @@ class CooccurrenceHead(nn.Module):
         self.score = RowwiseLinear(num_classes * (num_classes - 1) // 2, width)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, D) -> logits (B, P)."""
+        """(B, C, D) -> logits (B, P).
+
+        The authors' layers, factored, which gives the same: `join` takes each half of its input once a class, not once
+        a pair, and `last` and `score`, with nothing between them, are multiplied first. The gradient then needs one
+        (B, P, D), not three, which on COCO's 3,160 pairs are what fills the memory.
+        """
         reduced_BCH = self.reduce(features)
+        of_first_DH, of_second_DH = self.join.weight.chunk(2, dim=1)
+        first_BCD = F.linear(reduced_BCH, of_first_DH, self.join.bias)
+        second_BCD = F.linear(reduced_BCH, of_second_DH)
         first, second = pairs(features.shape[1], features.device)
-        joined_BPD = F.relu(self.join(torch.cat((reduced_BCH[:, first], reduced_BCH[:, second]), dim=2)))
-        logits_BP: Tensor = self.score(self.last(joined_BPD))
-        return logits_BP
+        joined_BPD = F.relu(first_BCD[:, first] + second_BCD[:, second])
+        weight_PD = self.score.weight @ self.last.weight
+        bias_P = self.score.weight @ self.last.bias + self.score.bias
+        return torch.einsum("bpd,pd->bp", joined_BPD, weight_PD) + bias_P
 
 
 def cooccurrence_loss(pair_logits: Tensor, labels: Tensor) -> Tensor:

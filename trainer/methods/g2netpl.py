@@ -32,7 +32,12 @@ class G2NetPLObjective(Objective):
         self.register_buffer("latent", torch.zeros(len(run.train), run.num_classes))
 
     def begin(self, labels: Tensor) -> None:
-        self.latent.copy_(logit(labels.nan_to_num(0.5)))
+        """What is unknown begins at 1 / C: of an image's C classes one positive is all that it is known to show.
+
+        From a half, which weighs nothing, the classifier sees positives alone until the labels have moved, and they
+        move to what it then says: everything is present.
+        """
+        self.latent.copy_(logit(labels.nan_to_num(1 / labels.shape[1])))
 
     def begin_epoch(self, epoch: int, num_epochs: int) -> None:
         self._progress = epoch / num_epochs

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from trainer.losses import contrastive, known_bce
 from trainer.model import Classifier
 from trainer.objective import Objective, Step
-from trainer.semantic_decoupling import WIDTH, SemanticClassifier
+from trainer.semantic_decoupling import SemanticClassifier
 from trainer.session import Run
 from trainer.word_vectors import read_word_vectors
 
@@ -22,10 +22,8 @@ FIRST_EPOCH = 5  # from which unknown labels are completed
 
 
 def semantic_classifier(run: Run, backbone: nn.Module) -> Classifier:
-    """The published classifier, but no wider than the backbone.
-
-    Its class names' vectors are those of --word-vectors. Without, they are learned, as the labeler gives no embeddings
-    of texts. Raises ValueError for a file that cannot be used.
+    """The published classifier, with the class names' vectors of --word-vectors. Without, they are learned, as the
+    labeler gives no embeddings of texts. Raises ValueError for a file that cannot be used.
     """
     words = None
     if run.config.word_vectors is None:
@@ -33,8 +31,7 @@ def semantic_classifier(run: Run, backbone: nn.Module) -> Classifier:
         run.console.print(note, style="yellow", highlight=False, soft_wrap=True)
     else:
         words = torch.from_numpy(read_word_vectors(Path(run.config.word_vectors), run.class_names))
-    width = min(WIDTH, int(backbone.num_features))  # type: ignore[arg-type]
-    return SemanticClassifier(backbone, num_classes=run.num_classes, width=width, words=words)
+    return SemanticClassifier(backbone, num_classes=run.num_classes, words=words)
 
 
 class SemanticObjective(Objective):

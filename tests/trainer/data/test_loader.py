@@ -125,6 +125,29 @@ def test_images_of_a_batch_have_their_own_randomness(images: ImageSet) -> None:
     assert len(torch.unique(strong.flatten(1), dim=0)) == 8
 
 
+MIXED = {"image_size": 96, "sizes": (32, 96), "batch_size": 2}
+
+
+def sides(batches: Iterable[Batch]) -> list[int]:
+    return [batch.weak.shape[-1] for batch in batches]
+
+
+def test_each_batch_has_a_size_of_its_own(images: ImageSet) -> None:
+    """Both views of one size, sizes by seed and epoch alone: a run that goes on has those of one that never stopped."""
+    batches = list(training(images, **MIXED).epoch(1))
+    assert set(sides(batches)) == {32, 64, 96}
+    assert all(batch.strong.shape == batch.weak.shape for batch in batches)
+    assert sides(batches) == sides(training(images, workers=3, **MIXED).epoch(1))
+    assert sides(batches) != sides(training(images, **MIXED).epoch(2))
+    assert sides(batches) != sides(training(images, seed=8, **MIXED).epoch(1))
+
+
+def test_mixed_sizes_are_the_same_from_cache_and_file(images: ImageSet) -> None:
+    """Other pixels from the cache would make the labels depend on how much memory was free."""
+    cached, read = (list(training(images, cache=cache, **MIXED).epoch(0)) for cache in (PixelCache(), None))
+    assert all(torch.equal(a.strong, b.strong) for a, b in zip(cached, read, strict=True))
+
+
 def test_cache_reads_each_file_once(images: ImageSet, tmp_path: Path) -> None:
     """Also for a second loader over the same images, and with the files gone."""
     copies = tuple(Sample(s.image_id, tmp_path / s.path.name) for s in images.samples)

@@ -1,6 +1,7 @@
 """Latent labels that follow predictions: the step itself, and the two methods that take it."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -76,14 +77,46 @@ def test_cdul_learns_from_its_latent_labels(fake_run: Any, step: Any) -> None:
 
 
 def test_g2netpl_keeps_what_is_known_and_moves_the_rest(fake_run: Any, step: Any) -> None:
+    """Of three classes an unknown one begins at 1/3, with a weight of 1/3 in the first epoch."""
     labels = torch.tensor([[1.0, NAN, NAN]])
     objective = G2NetPLObjective(fake_run(1, 3))
     objective.begin(labels)
+    torch.testing.assert_close(objective.latent[0, 1:].sigmoid(), torch.full((2,), 1 / 3))
+    start = objective.latent.clone()
     objective.begin_epoch(0, 10)
     value = objective(step([[0.0, 2.0, -2.0]], labels))["label_loss"].item()
-    assert value == pytest.approx(math.log(2) / 3), "pseudo-labels of a half weigh nothing at the start"
-    assert objective.latent[0, 1] > 0 > objective.latent[0, 2]
-    assert objective.latent[0, 0] == logit(torch.tensor(1.0))
+    unknown = sum(math.log(1 + math.exp(x)) - x / 3 for x in (2.0, -2.0)) / 3
+    assert value == pytest.approx((math.log(2) + unknown) / 3, rel=1e-5)
+    assert objective.latent[0, 1] > start[0, 1]
+    assert objective.latent[0, 2] < start[0, 2]
+    assert objective.latent[0, 0] == start[0, 0] == logit(torch.tensor(1.0))
+
+
+def test_g2netpl_does_not_end_with_everything_present(fake_run: Any, step: Any) -> None:
+    """It did from pseudo-labels of a half: the classifier saw positives alone, and the labels believed it.
+
+    Every image has two of six classes, its features say which, and it is told one of them.
+    """
+    generator = torch.Generator().manual_seed(0)
+    present = torch.rand(120, 6, generator=generator).argsort(dim=1) < 2
+    features = present + 0.3 * torch.randn(120, 6, generator=generator)
+    told = torch.rand(120, 6, generator=generator).masked_fill(~present, -1).argmax(dim=1)
+    labels = torch.full((120, 6), NAN)
+    labels[torch.arange(120), told] = 1
+    torch.manual_seed(0)
+    head, objective = torch.nn.Linear(6, 6), G2NetPLObjective(fake_run(120, 6))
+    objective.begin(labels)
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.03)
+    for epoch in range(10):
+        objective.begin_epoch(epoch, 10)
+        for rows in torch.randperm(120, generator=generator).split(20):
+            batch = step([[0.0]], labels[rows], rows)
+            loss = objective(replace(batch, logits=head(features[rows])))["label_loss"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    probs = head(features).sigmoid()
+    assert probs[~present].mean() < 0.5 < probs[present].mean()
 
 
 @pytest.mark.parametrize("kind", [CdulObjective, G2NetPLObjective])

@@ -42,7 +42,7 @@ def start(scenes: Path, tmp_path: Path) -> Iterator[Callable[..., Run]]:
     def make(name: str, **settings: Any) -> Run:
         config = RunConfig(
             classes=",".join(CLASS_NAMES), known_share=0.5, epochs=EPOCHS, warmup_epochs=0, rate_epochs=3,
-            image_size=32, batch_size=8, device="cpu", workers=1, **settings,
+            head_multiplier=3.0, image_size=32, batch_size=8, device="cpu", workers=1, **settings,
         )  # fmt: skip
         runs.append(open_run(f"voc:{scenes}", tmp_path / name, config, Console(quiet=True)))
         return runs[-1]

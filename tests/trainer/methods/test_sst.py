@@ -63,6 +63,22 @@ def test_pair_logits_are_those_of_both_features() -> None:
         torch.testing.assert_close(head(features)[:, place], expected)
 
 
+def test_pairs_hold_one_tensor_of_their_size_for_the_gradient() -> None:
+    """Each layer on all pairs would hold three, gigabytes with COCO's 80 classes, and take B times the work."""
+    head, features = CooccurrenceHead(20, 8), torch.randn(6, 20, 8, requires_grad=True)
+    saved: dict[int, int] = {}
+
+    def hold(tensor: torch.Tensor) -> torch.Tensor:
+        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
+        logits = head(features)  # kept: freed storage could be reused at the same address
+    bytes_of_pairs = 4 * 6 * 190 * 8
+    assert [size >= bytes_of_pairs for size in saved.values()].count(True) == 1
+    assert logits.shape == (6, 190)
+
+
 def test_scores_are_means_over_the_known_positives() -> None:
     a, b, c = 0.5, -1.0, 2.0
     scores = cooccurrence_scores(torch.tensor([[a, b, c]]).expand(4, 3), LABELS)
