@@ -40,7 +40,7 @@ def run(data: str, *, output: Path | None = None, report: bool = True, config: F
     ----------
     data
         A folder of images, `demo` (drawn scenes), or FORMAT:PATH: voc07:DIR, voc12:DIR, voc:DIR, coco14:DIR,
-        nuswide:DIR, csv:FILE, parquet:FILE, imagefolder:DIR, webdataset:PATTERN.
+        nuswide:DIR, npy:DIR, csv:FILE, parquet:FILE, imagefolder:DIR, webdataset:PATTERN.
     output
         Folder of the run; runs/NAME by default.
     report
@@ -61,6 +61,100 @@ def run(data: str, *, output: Path | None = None, report: bool = True, config: F
         reported = not report or _write_report(folder)
         # torchrun takes every other code for a failure, and would start a run that is done once more
         return 0 if (reported and not outcome.failed) or distributed.world_size() > 1 else PARTIAL
+
+
+@app.command
+def label(data: str, *, output: Path | None = None, config: Flags = DEFAULTS) -> int:
+    """Label the images and end there: labels/labels.parquet. `ccd train` makes a classifier of them.
+
+    Parameters
+    ----------
+    data
+        As for `run`.
+    output
+        Folder of the run; runs/NAME by default.
+    """
+    _refuse_torchrun("label")
+    from rich.console import Console
+
+    from trainer.pipeline import label_pipeline
+
+    return PARTIAL if label_pipeline(data, output or default_output(data), config, Console()) else 0
+
+
+@app.command
+def train(run: Path, *, output: Path | None = None, report: bool = True, config: Flags = DEFAULTS) -> int:
+    """Train a classifier on a run's labels and corrections: go on in its folder, or begin again in another.
+
+    Parameters
+    ----------
+    run
+        Folder of a run that has labels.
+    output
+        Folder of a new run that takes over the labels, where settings of the training or corrections changed; the old
+        run stays as it is.
+    report
+        Write report.html at the end.
+    """
+    _refuse_torchrun("train")
+    from rich.console import Console
+
+    from trainer.retraining import train_run
+
+    outcome = train_run(run, output, config, Console())
+    reported = not report or _write_report(output or run)
+    return 0 if reported and not outcome.failed else PARTIAL
+
+
+@app.command
+def review(run: Path, *, top: int = 200, apply: Path | None = None) -> int:
+    """Write the images whose labels most need a person's eye, or take in that person's corrections.
+
+    Parameters
+    ----------
+    run
+        Folder of a run that has labels.
+    top
+        How many images.
+    apply
+        The edited review/queue.csv, or a Label Studio export (JSON), whose corrections the next training uses.
+    """
+    from rich.console import Console
+
+    from trainer.review import apply_corrections, write_queue
+
+    if apply is None:
+        write_queue(run, top, Console())
+    else:
+        apply_corrections(run, apply, Console())
+    return 0
+
+
+@app.command
+def export(
+    run: Path,
+    *,
+    formats: Annotated[str, Parameter(name="--format")] = "all",
+    thresholds: Literal["fixed", "prior", "otsu", "reviewed"] = "fixed",
+) -> int:
+    """Write a run's labels in the formats of other programs, into labels/exports/NAME/.
+
+    Parameters
+    ----------
+    run
+        Folder of a run that has labels.
+    formats
+        Names with commas between: csv, coco, fiftyone, label-studio, hf (Hugging Face), npy (single-positive arrays).
+    thresholds
+        From which label on a class counts as present. fixed: 1/2. prior: as many images as CLIP expects. otsu: where
+        the class's labels fall into two groups. reviewed: best F1 on at least 50 reviewed images.
+    """
+    from rich.console import Console
+
+    from trainer.exports.export import export_run
+
+    export_run(run, formats, thresholds, Console())
+    return 0
 
 
 @app.command

@@ -33,6 +33,8 @@ class RunConfig:
     probable class, that and the less probable half of the classes as absent, or CLIP's probabilities."""
     known_share: float = 0.1
     """Part of the targets' entries that `partial` tells."""
+    corrections: str | None = None
+    """File with a person's corrections (of `ccd review`), which outweigh CLIP's labels from the start."""
     constants: Constants = "fixed"
     """Named set of constants: the paper's, its released code's, or the released code's with its faults mended."""
     difficult: Literal["negative", "ignore", "positive"] = "negative"
@@ -280,6 +282,8 @@ def _check(settings: Settings) -> None:
         )
     if settings.prompt.count("{}") != 1:
         raise ValueError(f"--prompt {settings.prompt!r} must contain exactly one {{}} for the class name")
+    if settings.corrections is not None and settings.method != "ccd":
+        raise ValueError(f"--corrections are for --method ccd, whose labels stay; {settings.method} would move them")
     if settings.labeler is None and any(getattr(settings, name) is not None for name in LABELER_FILES):
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in LABELER_FILES)
         raise ValueError(f"{flags} are for a labeler that runs elsewhere: give its address with --labeler")

@@ -9,7 +9,6 @@ Each file is whole or absent, config.json comes after the weights and the checks
 doing it again gives the same bytes, and what opens until then is the whole classifier.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,13 +21,11 @@ import torch
 
 from trainer import __version__
 from trainer.checkpoint import read_tensors, write_tensors
+from trainer.checksums import check_weights
 from trainer.files import read_json, write_atomically, write_json
 from trainer.model import CamClassifier, Classifier, create_backbone, normalization
 from trainer.semantic_decoupling import SemanticClassifier
 from trainer.timm_model import NoTimmFormError, TimmForm, from_timm, to_timm
-
-CHECKSUMS = "checksums.txt"
-HASH_CHUNK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -113,35 +110,6 @@ def _timm_config(
         "pretrained_cfg": pretrained_cfg,
         "ccd": {**description.provenance, "cam_boost": classifier.boost, "version": __version__},
     }
-
-
-def write_checksums(folder: Path) -> None:
-    """checksums.txt of all files, as `sha256sum --check` reads it."""
-    files = sorted(path for path in folder.iterdir() if path.is_file() and _counts(path))
-    write_atomically(folder / CHECKSUMS, "".join(f"{sha256(path)}  {path.name}\n" for path in files).encode())
-
-
-def _counts(path: Path) -> bool:
-    return path.name != CHECKSUMS and not path.name.startswith(".")
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(HASH_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def check_weights(folder: Path) -> None:
-    """Raises ValueError where the weights are not those that were written. Without checksums.txt, as when somebody
-    took weights and config.json alone, there is nothing to compare."""
-    path, weights = folder / CHECKSUMS, folder / "model.safetensors"
-    lines = path.read_text().splitlines() if path.exists() else []
-    digest = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}.get(weights.name)
-    if digest is not None and sha256(weights) != digest:
-        raise ValueError(f"{weights}: damaged, its checksum in {CHECKSUMS} does not match")
 
 
 def load_model(folder: Path) -> tuple[Classifier, tuple[str, ...]]:

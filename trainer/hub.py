@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from trainer.exported_model import check_weights, write_checksums
+from trainer.checksums import check_weights, write_checksums
 from trainer.trained_model import model_folder
 
 

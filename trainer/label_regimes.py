@@ -32,6 +32,8 @@ def told_labels(run: Run, labeler: Labeler) -> FloatArray:
         raise ValueError(
             f"--method {run.config.method} learns from targets (--labels {regime}), and {run.data} has none"
         )
+    if regime == "single_positive" and run.train.observed is not None:
+        return np.where(run.train.observed == 1, 1, np.nan).astype(np.float32)
     rng = np.random.default_rng([run.config.seed, RunStream.TOLD_LABELS])
     if regime == "partial":
         return partial(targets, run.config.known_share, rng)

@@ -14,11 +14,11 @@ from numpy.random import default_rng
 from rich.console import Console
 from torch import Tensor, nn
 
+from trainer.checksums import write_checksums
 from trainer.data.index import Index
 from trainer.data.pixel_cache import read_squashed
 from trainer.data.sample import Sample
 from trainer.data.transforms import Pixels, normalise
-from trainer.exported_model import write_checksums
 from trainer.files import write_atomically
 from trainer.model import CamClassifier, Classifier
 from trainer.predictor import find_images

@@ -1,4 +1,4 @@
-"""A whole run: labels, warm-up, better labels, training, evaluation. Finished stages are skipped."""
+"""A whole run: labels, warm-up, better labels, training, evaluation; or labels alone. Finished stages are skipped."""
 
 import csv
 import io
@@ -15,13 +15,16 @@ from rich.console import Console
 from trainer import __version__, distributed, team
 from trainer.classifier_outputs import write_classifier_outputs
 from trainer.config import RunConfig
+from trainer.corrected_labels import begin_with, training_labels, warmup_labels
 from trainer.data.counts import describe_counts
-from trainer.export import export_labels, export_model
+from trainer.export import export_model
 from trainer.files import write_atomically, write_json
 from trainer.labeling import Labeler
 from trainer.methods import METHODS
+from trainer.publishing import publish_labels
+from trainer.run_thresholds import offer_thresholds
 from trainer.session import Run, open_run
-from trainer.summary import evaluate, print_summary, summarise
+from trainer.summary import evaluate, print_labels, print_summary, summarise
 from trainer.trackers import Report, tracked
 from trainer.training import Training
 
@@ -59,20 +62,65 @@ def run_pipeline(data: str, output: Path, config: RunConfig, console: Console) -
 
 
 def _stages(run: Run, labeler: Labeler, report: Report) -> Outcome:
-    _introduce(run)
+    _begin(run)
     config, method = run.config, METHODS[run.config.method]
     training = distributed.main_first(lambda: Training(run, report))
-    training.train_until(config.warmup_epochs, lambda: method.initial_labels(run, labeler), stage="warmup")
-    training.train_until(config.epochs, lambda: method.updated_labels(run, labeler, training.model), stage="training")
+    _warm_up(run, labeler, training)
+    training.train_until(
+        config.epochs,
+        lambda: training_labels(run, method.updated_labels(run, labeler, training.model)),
+        stage="training",
+    )
     with run.folder.stage("evaluation"):
         quality = evaluate(run, training)
-        export_labels(run)
+        if config.method == "ccd":
+            publish_labels(run)
         export_model(run, training, quality)
     write_classifier_outputs(run, training)
+    if config.method == "ccd":
+        offer_thresholds(run.folder.root)
     summary = summarise(run, training, quality)
     failed = _write_failed(run)
     print_summary(run, summary, run.console)
     return Outcome(summary, failed)
+
+
+def label_pipeline(data: str, output: Path, config: RunConfig, console: Console) -> tuple[tuple[str, str], ...]:
+    """The stages of a run up to its final labels, and their tables; `run_pipeline` with the same settings goes on.
+
+    Returns (image id, reason) of the images that could not be used. Raises ValueError for a method that makes no
+    labels, and what `run_pipeline` raises.
+    """
+    if config.method != "ccd":
+        raise ValueError(f"ccd label writes the labels of --method ccd; {config.method} has none of its own")
+    run = open_run(data, output, config, console)
+    try:
+        with Labeler(run.config, run.class_names) as labeler:
+            _begin(run)
+            if run.config.update:
+                training = Training(run)
+                _warm_up(run, labeler, training)
+                METHODS["ccd"].updated_labels(run, labeler, training.model)
+            else:
+                METHODS["ccd"].initial_labels(run, labeler)
+        failed = _write_failed(run)
+        print_labels(run, publish_labels(run), len(failed), console)
+        return failed
+    finally:
+        run.folder.close()
+
+
+def _begin(run: Run) -> None:
+    _introduce(run)
+    if run.config.corrections is not None:
+        begin_with(run, Path(run.config.corrections))
+
+
+def _warm_up(run: Run, labeler: Labeler, training: Training) -> None:
+    method = METHODS[run.config.method]
+    training.train_until(
+        run.config.warmup_epochs, lambda: warmup_labels(run, method.initial_labels(run, labeler)), stage="warmup"
+    )
 
 
 def _introduce(run: Run) -> None:

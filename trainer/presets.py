@@ -138,6 +138,7 @@ DATA_PRESETS: dict[str, dict[str, Any]] = {
     "demo": _DEMO,
     "folder": _BUNDLED,
     "voc": _BUNDLED,
+    "npy": _BUNDLED,
     "csv": _BUNDLED,
     "parquet": _BUNDLED,
     "imagefolder": _BUNDLED,

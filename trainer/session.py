@@ -24,6 +24,8 @@ from trainer.run_folder import RunFolder
 
 # Settings that say where and how fast, not what: a run may go on with others.
 PLACES = ("labeler", "labeler_wait", *LABELER_FILES, "device", "clip_device", "workers", "parallel_warmup", "logger")
+# What a person said is kept in the run's folder, whatever file it came from (corrected_labels.py).
+_KEPT_ELSEWHERE = ("corrections",)
 
 
 class DataError(ValueError):
@@ -138,7 +140,7 @@ def data_format(data: str) -> str:
 
 def _identity(data: str, class_names: tuple[str, ...], settings: Settings) -> dict[str, Any]:
     """What makes two runs the same run."""
-    values = {name: value for name, value in asdict(settings).items() if name not in PLACES}
+    values = {name: value for name, value in asdict(settings).items() if name not in (*PLACES, *_KEPT_ELSEWHERE)}
     values |= {name: list(value) for name, value in values.items() if isinstance(value, tuple)}  # as YAML reads them
     return {"data": data, **values, "classes": list(class_names)}
 

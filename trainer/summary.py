@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shlex
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from trainer.classifier_outputs import write_evaluation
 from trainer.files import write_atomically, write_json
+from trainer.label_table import LabelTable
 from trainer.methods import ccd
 from trainer.metrics import average_precisions, classification_figures, mean_average_precision
 from trainer.session import Run
@@ -33,6 +35,7 @@ def summarise(run: Run, training: Training, quality: dict[str, dict[str, float]]
         "images_failed": len(run.failed) + len(rejected),
         "classes": list(run.class_names),
         "labeler": state.get("labeler", {}),
+        "corrections": state.get("corrections", {}).get("entries", 0),
         "clip_forward_passes": _clip_forward_passes(run, views),
         "seconds": run.folder.seconds(),
         "mean_views_per_image": views.get("count", 0) / max(views.get("images", 1), 1),
@@ -113,3 +116,19 @@ def print_summary(run: Run, summary: dict[str, Any], console: Console) -> None:
     table.add_row("seconds", f"{sum(summary['seconds'].values()):.0f}")
     table.add_row("folder", str(run.folder.root))
     console.print(table)
+
+
+def print_labels(run: Run, labels: LabelTable, num_failed: int, console: Console) -> None:
+    """The table at the end of `ccd label`, and the commands that go on from there."""
+    given_NC = labels.given()[labels.known]
+    counts_C = given_NC.sum(axis=0)
+    table = Table(title=f"labels of {run.data}", show_header=False, title_justify="left")
+    table.add_row("images", f"{len(given_NC)} labelled, {num_failed} failed")
+    table.add_row("labels per image", f"{given_NC.sum() / max(len(given_NC), 1):.2f}")
+    for title, c in (("most frequent class", counts_C.argmax()), ("rarest class", counts_C.argmin())):
+        table.add_row(title, f"{run.class_names[c]} ({counts_C[c]} images)")
+    table.add_row("folder", str(run.folder.root / "labels"))
+    console.print(table)
+    folder = shlex.quote(str(run.folder.root))
+    for command, why in (("review", "correct them"), ("export", "take them away"), ("train", "get a classifier")):
+        console.print(f"next: ccd {command} {folder}  # {why}", markup=False, highlight=False, soft_wrap=True)

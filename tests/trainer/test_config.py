@@ -17,7 +17,7 @@ PROMPT = "a photo of the {}"
 def test_every_set_of_constants_fills_everything(constants: str, data_format: str) -> None:
     """Would fail if a set forgot a constant, or named one that does not exist."""
     settings = resolve(RunConfig(constants=constants), data_format=data_format, num_classes=20, prompt=PROMPT)
-    open_ones = {"classes", "labeler", "positives", "word_vectors", "ema", "size_jitter", *LABELER_FILES}
+    open_ones = {"classes", "corrections", "labeler", "positives", "word_vectors", "ema", "size_jitter", *LABELER_FILES}
     assert {f.name for f in fields(Settings) if getattr(settings, f.name) is None} <= open_ones
     assert set(CONSTANTS[constants]) | set(DATA_PRESETS[data_format]) <= {f.name for f in fields(Settings)}
 

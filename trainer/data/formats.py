@@ -9,6 +9,7 @@ from trainer.data.classes import parse_classes
 from trainer.data.coco import read_coco
 from trainer.data.folder import read_folder
 from trainer.data.image_folder import read_image_folder
+from trainer.data.npy_folder import read_npy
 from trainer.data.nuswide import read_nuswide
 from trainer.data.sample import DataSplits
 from trainer.data.table import read_csv, read_parquet
@@ -116,6 +117,7 @@ FORMATS: dict[str, Reader] = {
     "nuswide": _plain(read_nuswide),
     "nuswide-official": _plain(partial(read_nuswide, layout="official")),
     "nuswide-npy": _plain(partial(read_nuswide, layout="npy")),
+    "npy": _plain(read_npy),
     "csv": _plain(read_csv),
     "parquet": _plain(read_parquet),
     "imagefolder": _plain(read_image_folder),

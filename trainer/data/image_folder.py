@@ -6,6 +6,7 @@ import numpy as np
 
 from trainer.data.classes import columns_of, spelling_key
 from trainer.data.folder import PROMPT, image_files
+from trainer.data.names import spell
 from trainer.data.sample import DataSplits, ImageSet, Sample
 
 
@@ -59,7 +60,7 @@ def _read_split(split: str, folder: Path, known: list[str], columns: list[int]) 
         files = sorted(image_files(folder / name))
         if not files:
             raise ValueError(f"class folder {folder / name} holds no image")
-        samples += (Sample(file.relative_to(folder).as_posix(), file) for file in files)
+        samples += (Sample(spell(file.relative_to(folder).as_posix()), file) for file in files)
         classes += [known.index(name)] * len(files)
     targets = np.eye(len(known), dtype=np.int8)[classes][:, columns]
     return ImageSet(split, tuple(samples), targets)

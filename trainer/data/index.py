@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from trainer.data.images import decode
+from trainer.data.names import spell
 from trainer.data.sample import ImageSet, Sample
 from trainer.files import write_atomically
 
@@ -32,8 +34,9 @@ _SCHEMA = pa.schema(
 
 
 class IndexRow(NamedTuple):
-    """One file. width and height: pixels after EXIF orientation, 0 where it failed. sha256: of the file's bytes, None
-    where they could not be read. reason: why the file cannot be used, "" where it can."""
+    """One file. image_id, path (absolute): spelled as in names.py. width and height: pixels after EXIF orientation, 0
+    where it failed. sha256: of the file's bytes, None where they could not be read. reason: why the file cannot be
+    used, "" where it can."""
 
     image_id: str
     path: str
@@ -101,7 +104,7 @@ def build_index(image_set: ImageSet, *, workers: int, progress: Callable[[int], 
 
 
 def _inspect(sample: Sample) -> IndexRow:
-    path = str(sample.path)
+    path = spell(os.path.abspath(sample.path))
     try:
         data = sample.path.read_bytes()
     except OSError as error:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.classes import columns_of
+from trainer.data.npy_folder import read_arrays
 from trainer.data.sample import DataSplits, ImageSet, Published, Sample, require_files
 
 Layout = Literal["official", "npy"]
@@ -108,26 +109,9 @@ def _read_lines(file: Path, content: str) -> list[str]:
 
 
 def _read_arrays(path: Path, split: str, columns: list[int]) -> ImageSet:
-    images_file, labels_file = (path / f"formatted_{split}_{content}.npy" for content in ("images", "labels"))
-    images, labels = _load(images_file), _load(labels_file)
-    if images.ndim != 1 or images.dtype.kind != "U" or len(images) == 0:
-        raise ValueError(f"{images_file}: expected the images' paths, (N,) text, got {images.shape} {images.dtype}")
-    if labels.shape != (len(images), len(CLASS_NAMES)):
-        raise ValueError(f"{labels_file}: expected labels of shape {(len(images), 81)}, got {labels.shape}")
-    if not np.isin(labels, (0, 1)).all():
-        raise ValueError(f"{labels_file}: expected 0 and 1 alone, got {labels[~np.isin(labels, (0, 1))][0]}")
-    samples = _samples(path, images.tolist(), images_file)
-    return ImageSet(split, samples, labels[:, columns].astype(np.int8))
-
-
-def _load(file: Path) -> NDArray[np.generic]:
-    try:
-        array: NDArray[np.generic] = np.load(file, allow_pickle=False)
-    except FileNotFoundError:
-        raise ValueError(f"expected an array in {file}, which does not exist") from None
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{file} is no plain NumPy array: {error}") from None
-    return array
+    listed, labels = read_arrays(path, split, len(CLASS_NAMES))
+    samples = _samples(path, listed, path / f"formatted_{split}_images.npy")
+    return ImageSet(split, samples, labels[:, columns])
 
 
 def _samples(path: Path, listed: list[str], named_by: Path) -> tuple[Sample, ...]:

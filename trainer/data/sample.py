@@ -22,19 +22,22 @@ class ImageSet:
 
     targets: (N, C) int8, 1 present, 0 absent, -1 left out of the evaluation; None where nobody knows.
     Targets are ground truth: they are for evaluation only, training never sees them.
+    observed: (N, C) int8, 1 for the positives that a single-positive method is told; None leaves their choice to it.
     """
 
     name: str
     samples: tuple[Sample, ...]
     targets: NDArray[np.int8] | None = None
+    observed: NDArray[np.int8] | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def subset(self, indices: Sequence[int] | NDArray[np.integer]) -> "ImageSet":
         """The images at these positions, in the order given, with their targets."""
-        samples = tuple(self.samples[i] for i in indices)
-        return ImageSet(self.name, samples, None if self.targets is None else self.targets[np.asarray(indices, int)])
+        rows = np.asarray(indices, int)
+        targets, observed = (None if array is None else array[rows] for array in (self.targets, self.observed))
+        return ImageSet(self.name, tuple(self.samples[i] for i in indices), targets, observed)
 
 
 @dataclass(frozen=True)

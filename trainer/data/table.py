@@ -65,10 +65,11 @@ def read_table(file: Path, load: Callable[[Path], pa.Table], class_names: tuple[
 def _load_csv(file: Path) -> pa.Table:
     """Every cell as text, so that what is not a target can be shown as it stands in the file."""
     one_by_one = pa_csv.ReadOptions(use_threads=False)  # only so do errors name their row
-    with pa_csv.open_csv(file, read_options=one_by_one) as reader:
+    parse = pa_csv.ParseOptions(newlines_in_values=True)  # of quoted file names
+    with pa_csv.open_csv(file, read_options=one_by_one, parse_options=parse) as reader:
         names = reader.schema.names
     as_text = pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
-    return pa_csv.read_csv(file, read_options=one_by_one, convert_options=as_text)
+    return pa_csv.read_csv(file, read_options=one_by_one, parse_options=parse, convert_options=as_text)
 
 
 def _load_parquet(file: Path) -> pa.Table:

@@ -12,6 +12,7 @@ from torch import Tensor
 from clip_labeler import EntropyGate
 from trainer import distributed, labeling
 from trainer.clip_labels import global_probabilities
+from trainer.corrections import Corrections
 from trainer.files import read_json, write_json
 from trainer.labeling import Labeler
 from trainer.losses import bce, consistency, entropy_weights
@@ -54,14 +55,17 @@ class CcdObjective(Objective):
 
 
 def _image_weights(run: Run) -> Tensor:
-    """(N,) weights of the label loss by the entropy of CLIP's global prediction."""
+    """(N,) weights of the label loss by the entropy of CLIP's global prediction; 1 where a person corrected labels."""
     config = run.config
     rows = distributed.from_main(lambda: load_rows(run.folder.path("labels/initial_raw.npy")))
     probs_NC = torch.from_numpy(rows)
     entropies = torch.special.entr(probs_NC).sum(dim=1)
     if config.entropy_unit == "normalized":
         entropies /= np.log(run.num_classes)
-    return entropy_weights(entropies, gate=config.max_entropy, coefficient=config.uncertain_weight)
+    weights_N = entropy_weights(entropies, gate=config.max_entropy, coefficient=config.uncertain_weight)
+    reviewed = Corrections.of_run(run.folder.root, run.class_names).by_image
+    weights_N[[sample.image_id in reviewed for sample in run.train.samples]] = 1
+    return weights_N
 
 
 def initial_labels(run: Run, labeler: Labeler) -> FloatArray:

@@ -8,8 +8,8 @@ import numpy as np
 
 from trainer.report.duplicates import MAX_IMAGES, Duplicate, look_alikes, same_files
 from trainer.report.pictures import Picture, Pictures
-from trainer.report.queue import Reason, ReviewRow, review_order
 from trainer.report.run_files import GIVEN, Failure, FloatArray, RunFiles
+from trainer.review_queue import Reason, ReviewRow, review_order
 
 TITLE = "Review queue"
 
@@ -71,7 +71,7 @@ def build(run: RunFiles, pictures: Pictures, share: float) -> Review | None:
     if not run.index:
         return None
     shown = round(SHOWN * share)
-    order = [] if run.classifier is None else review_order(run.clip, run.classifier, _labels(run))
+    order = [] if run.classifier is None else _order(run, run.classifier)
     items = {
         reason: tuple(_item(run, pictures, row) for row in [row for row in order if row.reason == reason][:shown])
         for reason in _REASONS
@@ -95,6 +95,15 @@ def duplicates(run: RunFiles) -> list[Duplicate]:
     if run.embeddings is None:
         return same
     return [*same, *(pair for pair in look_alikes(run.embeddings, SHOWN) if (pair.first, pair.second) not in known)]
+
+
+def _order(run: RunFiles, classifier: FloatArray) -> list[ReviewRow]:
+    """As `ccd review` ranks them. Where labels are not CLIP's, the classifier disputes what it was told; where it was
+    told nothing, its own opinion is all that there is."""
+    labels = _labels(run)
+    if labels is None:
+        return review_order(classifier, None, classifier)
+    return review_order(labels if run.initial is None else run.initial, classifier, labels)
 
 
 def _labels(run: RunFiles) -> FloatArray | None:
