@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from trainer.__main__ import main
-from trainer.exported_model import Description, write_checksums, write_model
+from trainer.checksums import write_checksums
+from trainer.exported_model import Description, write_model
 from trainer.model import CamClassifier, create_backbone, feature_map
 
 NAMES = ("cat", "dog", "traffic light")

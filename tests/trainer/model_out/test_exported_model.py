@@ -10,7 +10,8 @@ import torch
 import yaml
 
 from trainer import exported_model
-from trainer.exported_model import Description, load_model, write_checksums, write_model
+from trainer.checksums import write_checksums
+from trainer.exported_model import Description, load_model, write_model
 from trainer.model import CamClassifier
 from trainer.model_card import model_card
 
