@@ -4,17 +4,22 @@ Exit codes: 0 done; 2 wrong use; 3 unusable data; 4 labeler unreachable; 5 done,
 """
 
 import logging
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.config import Env, Yaml
 
 from trainer import __version__
 from trainer.config import DEFAULTS, EVALUATION_DEFAULTS, EvaluationConfig, RunConfig, default_output
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 WRONG_USE, BAD_DATA, UNREACHABLE, PARTIAL = 2, 3, 4, 5
 
@@ -29,7 +34,15 @@ Flags = Annotated[RunConfig, Parameter(name="*")]
 
 
 @app.command
-def run(data: str, *, output: Path | None = None, config: Flags = DEFAULTS) -> int:
+def run(
+    data: str,
+    *,
+    output: Path | None = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    probe: bool | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    config: Flags = DEFAULTS,
+) -> int:
     """Label the images, train the classifier, evaluate it. The same command goes on where it was interrupted.
 
     Parameters
@@ -39,13 +52,39 @@ def run(data: str, *, output: Path | None = None, config: Flags = DEFAULTS) -> i
         nuswide:DIR, csv:FILE, parquet:FILE, imagefolder:DIR, webdataset:PATTERN.
     output
         Folder of the run; runs/NAME by default.
+    dry_run
+        Label 32 images, show them and end. Writes nothing.
+    probe
+        Begin with an estimate of the time of each stage. By default a new run of 200 images or more does.
+    json
+        Tell programs what happens: events as lines of JSON on standard output, and nothing else there.
     """
     from rich.console import Console
 
+    from trainer.events import json_lines
+
+    folder = output or default_output(data)
+    if json:
+        with json_lines():
+            return _run(data, folder, dry_run, probe, config, Console(quiet=True))
+    return _run(data, folder, dry_run, probe, config, Console())
+
+
+def _run(data: str, output: Path, dry: bool, probe: bool | None, config: RunConfig, console: "Console") -> int:
+    from trainer.dry_run import dry_run
+    from trainer.events import emit
     from trainer.pipeline import run_pipeline
 
-    outcome = run_pipeline(data, output or default_output(data), config, Console())
-    return PARTIAL if outcome.failed else 0
+    failed: object
+    if dry:
+        failed = dry_run(data, config, console).failed
+        console.print("next: the same command without --dry-run", highlight=False)
+    else:
+        failed = run_pipeline(data, output, config, console, probe=probe).failed
+        command = f"ccd report {shlex.quote(str(output))}"
+        console.print(f"next: {command}", markup=False, highlight=False, soft_wrap=True)
+        emit("next", command=command)
+    return PARTIAL if failed else 0
 
 
 @app.command
@@ -115,6 +154,43 @@ def evaluate(
     return PARTIAL if report["images_failed"] else 0
 
 
+@app.command
+def doctor(
+    *,
+    labeler: str | None = None,
+    labeler_ca: Path | None = None,
+    labeler_cert: Path | None = None,
+    labeler_key: Path | None = None,
+    labeler_token_file: Path | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Look at versions, processors, graphics cards, folders and the labeler, and say what to do. Exit code 1 where a
+    run would end, 4 where the labeler alone is why.
+
+    Parameters
+    ----------
+    labeler
+        HOST:PORT of a running labeler, to look at it too.
+    labeler_ca, labeler_cert, labeler_key, labeler_token_file
+        As for `run`.
+    json
+        A list of findings for programs.
+    """
+    from rich.console import Console
+
+    from clip_labeler import Credentials
+    from trainer.doctor import examination
+
+    credentials = Credentials(labeler_ca, labeler_cert, labeler_key, token_file=labeler_token_file)
+    findings = examination.examine(labeler, credentials)
+    if json:
+        findings = list(findings)
+        print(examination.as_json(findings))
+    else:
+        findings = examination.show(findings, Console())
+    return examination.exit_code(findings)
+
+
 @app.meta.default
 def _with_file(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], config: Path | None = None
@@ -139,6 +215,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)  # what is below goes to the run's own log
     logging.basicConfig(handlers=[handler], format="%(levelname)s %(message)s")
+    if isinstance(sys.stdout, TextIOWrapper):  # what a terminal cannot show, such as a folder's name, ends no run
+        sys.stdout.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminate)
     sys.exit(_guarded(lambda: app.meta(arguments, result_action="return_value")))
 

@@ -105,7 +105,7 @@ def _some(names: Sequence[str]) -> str:
 def _usable(images: ImageSet, console: Console) -> tuple[ImageSet, int]:
     """The images that can be decoded, and how many cannot: each is named."""
     with track(console, f"checking {images.name} images", len(images)) as advance:
-        index = build_index(images, workers=WORKERS, progress=lambda _: advance(1))
+        index = build_index(images, workers=WORKERS, progress=advance)
     for row in index.failures():
         line = f"left out {row.image_id}: {row.reason}"
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -5,6 +5,8 @@ All of CLIP's mathematics is the labeler's; this file moves images and rows. Sha
 
 import hashlib
 import logging
+import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from clip_labeler import (
     Credentials,
     EntropyGate,
     Image,
+    ImageScores,
     LabelerClient,
     Preprocessing,
     Vocabulary,
@@ -30,6 +33,7 @@ from trainer.data.sample import Sample
 from trainer.labeler_process import LabelerProcess
 from trainer.progress import Advance
 from trainer.pseudo_labels import RowStore
+from trainer.waits import LabelerWaits
 
 log = logging.getLogger(__name__)
 
@@ -127,23 +131,35 @@ def score_images(
     rejected; their rows stay empty.
     """
     wanted = store.missing()
-    advance(len(samples) - len(wanted))
+    advance(len(samples) - len(wanted), earlier=True)
+    waits = LabelerWaits()
 
     def images() -> Iterator[Image]:
         for row in wanted:
-            yield Image(str(row), _read(samples[row].path, hashes[row]))
+            yield Image(str(row), _read(samples[row].path, hashes[row], waits, str(row)))
 
     rejected = []
+    labeler.client.on_timings = waits.on_timings
     results = labeler.client.score_images(labeler.vocabulary, images(), preprocessing=labeler.preprocessing)
     for result in results:
         row = int(result.id)
+        waits.answered(result.id)
         if result.error is None:
             store.put(row, result.scores)
         else:
             rejected.append(Rejected(samples[row].image_id, f"labeler: {result.error.message}"))
-        advance(1)
+        advance(1, failed=int(result.error is not None), waits=waits.shares())
     store.flush()
     return sorted(rejected, key=lambda item: item.image_id)
+
+
+def try_images(labeler: Labeler, samples: Sequence[Sample]) -> Iterator[ImageScores]:
+    """Raw probabilities (C,) of a few whole images, as they finish, with their positions as ids; nothing is stored.
+
+    Some bytes that decoders skip follow each image, so that the labeler's cache does not know it: it may be timed.
+    """
+    images = (Image(str(i), sample.path.read_bytes() + os.urandom(8)) for i, sample in enumerate(samples))
+    return labeler.client.score_images(labeler.vocabulary, images, preprocessing=labeler.preprocessing)
 
 
 def score_views(
@@ -164,20 +180,24 @@ def score_views(
     """
     missing = store.missing()
     wanted = [image for image, rows in rows_of_image.items() if np.isin(rows, missing).any()]
-    advance(len(rows_of_image) - len(wanted))
+    advance(len(rows_of_image) - len(wanted), earlier=True)
+    waits = LabelerWaits()
 
     def items() -> Iterator[BoxedImage]:
         for image in wanted:
-            yield BoxedImage(str(image), _read(samples[image].path, hashes[image]), boxes_of_image[image])
+            content = _read(samples[image].path, hashes[image], waits, str(image))
+            yield BoxedImage(str(image), content, boxes_of_image[image])
 
+    labeler.client.on_timings = waits.on_timings
     for result in labeler.client.score_crops(labeler.vocabulary, items(), preprocessing=labeler.preprocessing):
         image = int(result.id)
+        waits.answered(result.id)
         for index, error in result.crop_errors.items():
             log.warning("view %d of %s was not scored: %s", index, samples[image].image_id, error.message)
         indices, scores_kC = result.scored_crops
         for row, scores_C in zip(rows_of_image[image][indices], scores_kC, strict=True):
             store.put(int(row), scores_C)
-        advance(1)
+        advance(1, waits=waits.shares())
     store.flush()
 
 
@@ -191,9 +211,11 @@ def debias(labeler: Labeler, probs: FloatArray, bias: FloatArray, *, floor: floa
     return labeler.client.apply_bias(probs, Calibration(bias, floor, clamp))
 
 
-def _read(path: Path, digest: bytes) -> bytes:
+def _read(path: Path, digest: bytes, waits: LabelerWaits, key: str) -> bytes:
     """The file's bytes, which must be the ones that were indexed: a label must not meet another image."""
+    began = time.perf_counter()
     content = path.read_bytes()
     if hashlib.sha256(content).digest() != digest:
         raise ValueError(f"{path} has changed since the run began; start again with another --output")
+    waits.read(key, began)
     return content

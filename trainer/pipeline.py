@@ -15,10 +15,13 @@ from rich.console import Console
 from trainer import __version__
 from trainer.config import RunConfig
 from trainer.data.counts import describe_counts
+from trainer.events import emit, warn
 from trainer.export import export_labels, export_model
 from trainer.files import write_atomically, write_json
+from trainer.first_lines import show_failures
 from trainer.labeling import Labeler
 from trainer.methods import METHODS
+from trainer.probe import estimate, is_worth_a_probe, show_estimate
 from trainer.session import Run, open_run
 from trainer.summary import evaluate, print_summary, summarise
 from trainer.training import Training
@@ -40,8 +43,11 @@ class Outcome:
     failed: tuple[tuple[str, str], ...]
 
 
-def run_pipeline(data: str, output: Path, config: RunConfig, console: Console) -> Outcome:
-    """Runs, or goes on with, the run in `output`.
+def run_pipeline(
+    data: str, output: Path, config: RunConfig, console: Console, *, probe: bool | None = False
+) -> Outcome:
+    """Runs, or goes on with, the run in `output`. probe: whether it begins with an estimate of its time; None: where
+    that pays.
 
     Raises session.DataError for unusable data, ValueError for unusable settings, clip_labeler.LabelerError when the
     labeler cannot be reached or breaks the contract.
@@ -49,15 +55,17 @@ def run_pipeline(data: str, output: Path, config: RunConfig, console: Console) -
     run = open_run(data, output, config, console)
     try:
         with Labeler(run.config, run.class_names) as labeler:
-            return _stages(run, labeler)
+            return _stages(run, labeler, probe)
     finally:
         run.folder.close()
 
 
-def _stages(run: Run, labeler: Labeler) -> Outcome:
+def _stages(run: Run, labeler: Labeler, probe: bool | None) -> Outcome:
     _introduce(run)
     config, method = run.config, METHODS[run.config.method]
     training = Training(run)
+    if probe or (probe is None and is_worth_a_probe(run)):
+        show_estimate(estimate(run, training, labeler), run.console)
     training.train_until(config.warmup_epochs, lambda: method.initial_labels(run, labeler), stage="warmup")
     training.train_until(config.epochs, lambda: method.updated_labels(run, labeler, training.model), stage="training")
     with run.folder.stage("evaluation"):
@@ -67,26 +75,18 @@ def _stages(run: Run, labeler: Labeler) -> Outcome:
     summary = summarise(run, training, quality)
     failed = _write_failed(run)
     print_summary(run, summary, run.console)
+    emit("summary", output=str(run.folder.root.resolve()), **summary)
     return Outcome(summary, failed)
 
 
 def _introduce(run: Run) -> None:
-    """The first lines of a run, and the files that tell later how it came about."""
+    """What the look at all images showed, and the files that tell later how the run came about."""
     config = run.config
-    clip = config.labeler or f"own labeler with {config.clip}"
-    run.console.print(
-        f"{len(run.train)} images, {run.num_classes} classes; CLIP: {clip}; classifier: {config.backbone} at "
-        f"{config.image_size} px on {run.machine.device}; results in {run.folder.root}",
-        highlight=False,
-        soft_wrap=True,
-    )
     _print_counts(run)
-    for image_id, reason in run.failed:
-        run.console.print(
-            f"left out {image_id}: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True
-        )
+    show_failures(run.failed, run.console)
+    _write_failed(run)
     if run.data != "demo" and config.labeler is None and config.clip == "demo" and config.method == "ccd":
-        run.console.print(f"note: {BUNDLED_WARNING}", style="yellow", highlight=False, soft_wrap=True)
+        warn(run.console, f"note: {BUNDLED_WARNING}")
     packages = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow", "grpcio", "protobuf")
     environment = {name: version(name) for name in packages} | {
         "ccd": __version__,
@@ -103,8 +103,10 @@ def _print_counts(run: Run) -> None:
     for images, published in ((run.train, train), (run.validation, validation)):
         if images is not None:
             line, differs = describe_counts(images, published)
-            line, style = (f"warning: {line}", "yellow") if differs else (line, None)
-            run.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+            if differs:
+                warn(run.console, f"warning: {line}")
+            else:
+                run.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _write_failed(run: Run) -> tuple[tuple[str, str], ...]:

@@ -1,7 +1,6 @@
 """What all stages of a run share: settings, folder, usable images, machine. Made once, at the start, by `open_run`."""
 
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,12 @@ from rich.console import Console
 
 from trainer.config import DEFAULTS, LABELER_FILES, EvaluationConfig, RunConfig, Settings, resolve
 from trainer.data.formats import open_data
-from trainer.data.index import Index, build_index
+from trainer.data.index import Index, write_index
 from trainer.data.pixel_cache import PixelCache
 from trainer.data.sample import DataSplits, ImageSet, Published
 from trainer.engine import Machine
 from trainer.files import write_atomically
+from trainer.first_lines import announce
 from trainer.progress import track
 from trainer.run_folder import RunFolder
 
@@ -83,13 +83,17 @@ def open_run(data: str, output: Path, config: RunConfig, console: Console) -> Ru
         folder.bind(_identity(data, splits.class_names, settings))
         given = {name: value for name, value in asdict(config).items() if value != getattr(DEFAULTS, name)}
         write_atomically(folder.path("config.yaml"), yaml.safe_dump({"data": data, **given}).encode())
-        return _look_at_images(data, splits, settings, folder, console)
+        machine = Machine.choose(settings)
+        announce(data, splits, settings, output, machine, console)
+        return _look_at_images(data, splits, settings, folder, machine, console)
     except BaseException:
         folder.close()
         raise
 
 
-def _look_at_images(data: str, splits: DataSplits, settings: Settings, folder: RunFolder, console: Console) -> Run:
+def _look_at_images(
+    data: str, splits: DataSplits, settings: Settings, folder: RunFolder, machine: Machine, console: Console
+) -> Run:
     train, index = _usable(splits.train, folder.path("index.parquet"), settings.workers, console)
     validation, failures = splits.validation, index.failures()
     if validation is not None:
@@ -101,14 +105,14 @@ def _look_at_images(data: str, splits: DataSplits, settings: Settings, folder: R
         config=settings,
         folder=folder,
         console=console,
-        machine=Machine.choose(settings),
+        machine=machine,
         cache=PixelCache(),
         class_names=splits.class_names,
         train=train,
-        hashes=tuple(row.sha256 or b"" for row in index.rows if not row.reason),
+        hashes=index.hashes,
         sizes=index.sizes[index.ok],
         validation=validation,
-        failed=tuple((row.image_id, row.reason) for row in failures),
+        failed=(*splits.skipped, *((row.image_id, row.reason) for row in failures)),
         published=splits.published,
     )
 
@@ -128,28 +132,18 @@ def _identity(data: str, class_names: tuple[str, ...], settings: Settings) -> di
 
 def _usable(images: ImageSet, path: Path, workers: int, console: Console) -> tuple[ImageSet, Index]:
     """The images that can be decoded, by an index that is made once per run."""
-    if not path.exists():
+    if path.exists():
+        index = Index.read(path)
+        if not index.describes(images):
+            raise DataError(
+                f"images were added to or removed from {images.name} since the run began; choose another --output"
+            )
+    else:
         with track(console, f"checking {images.name} images", len(images)) as advance:
-            build_index(images, workers=workers, progress=_differences(advance)).write(path)
-    index = Index.read(path)
-    if [row.image_id for row in index.rows] != [sample.image_id for sample in images.samples]:
-        raise DataError(
-            f"images were added to or removed from {images.name} since the run began; choose another --output"
-        )
+            write_index(path, images, workers=workers, progress=advance)
+        index = Index.read(path)
     good = np.flatnonzero(index.ok)
     if len(good) == 0:
         first = index.failures()[0]
         raise DataError(f"no {images.name} image can be used, {first.image_id} for instance: {first.reason}")
     return images.subset(good), index
-
-
-def _differences(advance: Callable[[int], None]) -> Callable[[int], None]:
-    """Turns "so many are done so far" into "so many more are done"."""
-    before = 0
-
-    def progress(done: int) -> None:
-        nonlocal before
-        advance(done - before)
-        before = done
-
-    return progress

@@ -22,6 +22,7 @@ from trainer.metrics import mean_average_precision
 from trainer.model import create_backbone, freeze_all_but_last_block, normalization
 from trainer.progress import track
 from trainer.session import Run
+from trainer.waits import Timed
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -99,15 +100,16 @@ class Training:
         self._objective.begin_epoch(epoch, config.epochs)
         two_views = self._objective.wants_strong_view(epoch)
         with track(self.run.console, f"training {epoch + 1}/{config.epochs}", len(used)) as advance:
+            batches = Timed(self._training_batches(used, two_views=two_views).epoch(epoch))
             result = train_one_epoch(
                 self.model,
                 self._objective,
-                self._training_batches(used, two_views=two_views).epoch(epoch),
+                batches,
                 self._optimizer,
                 self.run.machine,
                 labels=labels,
                 rows=used,
-                advance=advance,
+                advance=lambda count, note="", **_: advance(count, note, waits=batches.shares()),
             )
         self._objective.end_epoch()
         self._record(epoch, result, labels)

@@ -1,11 +1,8 @@
 """Batches for training and evaluation. What an image looks like in an epoch depends on (seed, epoch, its index) alone,
 never on the number of workers, the order of batches or where a run was resumed."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,12 +10,10 @@ from numpy.random import SeedSequence, default_rng
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainer.data.parallel import map_ahead
 from trainer.data.pixel_cache import PixelCache, read_squashed
 from trainer.data.sample import ImageSet
 from trainer.data.transforms import Pixels, normalise, strong_view, weak_view
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ class _Loader:
             return Batch(weak, strong[0] if strong else None, torch.from_numpy(indices))
 
         starts = range(0, len(order), self.batch_size)
-        return _map_ahead(make, [order[start : start + self.batch_size] for start in starts], self.workers)
+        return map_ahead(make, [order[start : start + self.batch_size] for start in starts], self.workers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,19 +96,3 @@ class EvaluationBatches(_Loader):
 
     def __iter__(self) -> Iterator[Batch]:
         return self._batches(np.arange(len(self.image_set)), lambda pixels, _: (pixels,))
-
-
-def _map_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """Like map, computed by threads at most `workers` items ahead of the consumer, so that memory stays bounded."""
-    with ThreadPoolExecutor(workers) as pool:
-        pending: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:  # the consumer stopped early, or an item failed: nobody waits for the rest
-            for future in pending:
-                future.cancel()
