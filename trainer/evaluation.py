@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from trainer.config import MAX_WORKERS, EvaluationConfig, RunConfig
 from trainer.data.index import build_index
@@ -125,7 +126,7 @@ def _logits(trained: TrainedModel, images: ImageSet, machine: Machine, batch_siz
 
 def _table(report: dict[str, Any]) -> Table:
     title = f"{report['model']} on {report['images']} {report['split']} images of {report['data']}"
-    table = Table(title=title, show_header=False, title_justify="left")
+    table = Table(title=Text(title), show_header=False, title_justify="left")
     for key, name in TITLES.items():
         table.add_row(name, f"{report[key]:.1f} %")
     return table

@@ -91,6 +91,10 @@ class InspectionProcess:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )  # fmt: skip
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def inspect(self, paths: Sequence[str]) -> list[Facts]:
         """As `inspect_files`; a file at which the process dies has failed."""
         try:
