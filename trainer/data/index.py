@@ -135,8 +135,8 @@ def _inspected(image_set: ImageSet, workers: int, progress: Callable[[int], obje
     with inspectors(workers, len(samples)) as inspect:
 
         def look(start: int) -> tuple[Sequence[Sample], list[Facts]]:
-            chunk = samples[start : start + CHUNK]
-            return list(chunk), inspect([os.fspath(sample.path) for sample in chunk])
+            chunk = list(samples[start : start + CHUNK])
+            return chunk, inspect([os.fspath(sample.path) for sample in chunk])
 
         seen: list[Sample] = []
         facts: list[Facts] = []

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -88,6 +89,7 @@ def test_written_piece_by_piece_it_is_the_same(
     assert index.hashes == tuple(hashlib.sha256(s.path.read_bytes()).digest() for s in images.samples[:3])
 
 
+@pytest.mark.timeout(60)
 def test_a_file_that_kills_its_process_is_one_failed_file(images: ImageSet, tmp_path: Path) -> None:
     """Would fail if a decoder's crash ended the run, or took a good neighbour with it. Whoever opens a FIFO waits for
     its writer, which here kills the reader."""
@@ -98,8 +100,11 @@ def test_a_file_that_kills_its_process_is_one_failed_file(images: ImageSet, tmp_
         with ThreadPoolExecutor(1) as pool:
             looking = pool.submit(process.inspect, [good, str(deadly)])
             for _ in range(2):  # among others, and alone
+                pid = process.pid
                 with deadly.open("wb"):
-                    os.kill(process.pid, signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
+                while process.pid == pid:
+                    time.sleep(0.01)
             facts = looking.result(timeout=60)
         assert [bool(fact.reason) for fact in facts] == [False, True]
         assert "crashed" in facts[1].reason
