@@ -112,8 +112,7 @@ class InspectionProcess:
         assert stdout is not None
         pickle.dump(list(paths), stdin)
         stdin.flush()
-        answer: list[Facts] = pickle.load(stdout)  # of this very program
-        return answer
+        return [Facts(*facts) for facts in pickle.load(stdout)]  # of this very program
 
     def close(self) -> None:
         self._process.kill()
