@@ -46,7 +46,7 @@ class _State:
     failed: int = 0
     note: str = ""
     waits: Mapping[str, float] = field(default_factory=dict)
-    start: float = field(default_factory=time.monotonic)
+    start: float = field(default_factory=lambda: time.monotonic())  # looked up late: tests have a clock of their own
 
     @property
     def per_second(self) -> float:
@@ -84,7 +84,7 @@ class _State:
 def track(console: Console, description: str, total: int) -> Iterator[Advance]:
     """Shows how far `total` items have come while the block runs."""
     state = _State(description, total)
-    last_event = 0.0
+    last_event = float("-inf")
     with (_bar if console.is_terminal else _lines)(console, state) as draw:
 
         def advance(
