@@ -1,6 +1,7 @@
 """The command line `ccd`, also `python -m trainer`. Heavy imports stay inside the commands, so that --help is instant.
 
-Exit codes: 0 done; 2 wrong use; 3 unusable data; 4 labeler unreachable; 5 done, but some images could not be used.
+Exit codes: 0 done; 1 `doctor` found what would end a run; 2 wrong use; 3 unusable data; 4 labeler unreachable; 5 done,
+but some images could not be used.
 """
 
 import logging
@@ -77,7 +78,7 @@ def _run(data: str, output: Path, dry: bool, probe: bool | None, config: RunConf
 
     failed: object
     if dry:
-        failed = dry_run(data, config, console).failed
+        failed = dry_run(data, config, console)
         console.print("next: the same command without --dry-run", highlight=False)
     else:
         failed = run_pipeline(data, output, config, console, probe=probe).failed

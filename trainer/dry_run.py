@@ -1,7 +1,6 @@
 """`ccd run --dry-run`: CLIP's labels of 32 images, to look at before hours of work. Writes nothing."""
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,16 +21,9 @@ from trainer.session import data_format, open_splits
 TOP = 3
 
 
-@dataclass(frozen=True)
-class Tried:
-    """failed: (id, reason) of the images that could not be labelled."""
-
-    failed: tuple[tuple[str, str], ...]
-
-
-def dry_run(data: str, config: RunConfig, console: Console) -> Tried:
+def dry_run(data: str, config: RunConfig, console: Console) -> tuple[tuple[str, str], ...]:
     """Labels images from all over the data set and shows each with its most probable classes, before debiasing, which
-    needs all images.
+    needs all images. Returns (id, reason) of those that could not be labelled.
 
     Raises as `pipeline.run_pipeline`.
     """
@@ -65,4 +57,4 @@ def dry_run(data: str, config: RunConfig, console: Console) -> Tried:
     if rows:
         time_of_all = duration(seconds / len(usable) * len(splits.train))
         console.print(f"labels of all {len(splits.train):,} whole images: about {time_of_all}", highlight=False)
-    return Tried(tuple(failed))
+    return tuple(failed)

@@ -74,6 +74,7 @@ def _stages(run: Run, labeler: Labeler, probe: bool | None) -> Outcome:
         export_model(run, training)
     summary = summarise(run, training, quality)
     failed = _write_failed(run)
+    show_failures(failed[len(run.failed) :], run.console)  # the labeler's; the others were shown at the start
     print_summary(run, summary, run.console)
     emit("summary", output=str(run.folder.root.resolve()), **summary)
     return Outcome(summary, failed)

@@ -23,6 +23,7 @@ from trainer.model import normalization
 from trainer.objective import LossObjective
 from trainer.session import Run
 from trainer.training import Training
+from trainer.view_policies import VIEWS
 
 NUM_IMAGES = 32
 # Fewer images than this are done about as fast as they are probed.
@@ -121,6 +122,8 @@ def forecast(run: Run, costs: Costs) -> dict[str, float]:
         larger = costs.decode + forward * (config.view_size / config.image_size) ** 2
         seconds["choice of crops"] = num_images * (forward + larger) if config.view_policy == "cam" else 0.0
         seconds["labels of crops"] = num_images * (config.mean_views + (config.views == "search")) * costs.label
+    if config.method == "cdul":
+        seconds["labels of tiles"] = num_images * VIEWS * costs.label
     seconds["training"] = (config.epochs - config.warmup_epochs) * later
     return {stage: value for stage, value in seconds.items() if value > 0}
 

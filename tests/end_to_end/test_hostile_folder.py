@@ -144,7 +144,10 @@ def test_one_command_from_a_hostile_folder_to_a_classifier(
     make_tree: Callable[..., Tree], start_trainer: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Would fail if one of 200 hostile photographs ended the run, was lost, got another's label or was executed."""
-    folder, output = tmp_path / "photos [" / "b] <i>\n\u202e", tmp_path / "run [" / "b]"  # "[/b]" is markup to rich
+    folder, output = (
+        tmp_path / "photos [" / "b] <i>\n\u202e\udcff",
+        tmp_path / "run [" / "b]",
+    )  # "[/b]" is markup to rich
     tree = make_tree(folder, 200)
     tree.write(b"large.jpg", encode(Image.new("RGB", (10_000, 8_000), "red"), "JPEG"))
     tree.write(b"too large.jpg", encode(Image.new("RGB", (12_000, 9_000), "red"), "JPEG"), usable=False)

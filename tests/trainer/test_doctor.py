@@ -39,6 +39,16 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert list((tmp_path / "new" / "cache").iterdir()) == [], "nothing is left behind"
 
 
+def test_a_containers_share_of_the_processors(tmp_path: Path) -> None:
+    """Would fail if two processors of a large machine passed for all of them."""
+    limit = tmp_path / "cpu.max"
+    limit.write_text("max 100000\n")
+    everything = machine.usable_processors(limit)
+    assert everything == machine.usable_processors(tmp_path / "none") >= 1
+    limit.write_text("100000 100000\n")
+    assert machine.usable_processors(limit) == 1
+
+
 def test_a_check_that_breaks_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> object:
         raise RuntimeError("CUDA error: unknown error")

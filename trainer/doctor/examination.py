@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from clip_labeler import Credentials
+from clip_labeler.targets import Target
 from trainer.doctor.finding import Finding
 from trainer.doctor.labeler import check_labeler
 from trainer.doctor.software import check_software
@@ -18,7 +19,9 @@ FAILED, UNREACHABLE = 1, 4
 
 
 def examine(labeler: str | None, credentials: Credentials) -> Iterator[Finding]:
-    """The findings as they come. Raises ValueError when `labeler` is no address."""
+    """The findings as they come. Raises ValueError before the first when `labeler` is no address."""
+    if labeler is not None:
+        Target.parse(labeler)
     yield from _guarded("software", check_software)
     yield from _guarded("machine", _check_machine)
     if labeler is not None:

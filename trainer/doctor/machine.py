@@ -20,6 +20,8 @@ from trainer.session import cache_folder
 
 # The kernel's word on NVIDIA's driver, there whether or not its tools are.
 DRIVER = Path("/proc/driver/nvidia/version")
+# A container's share of the processors' time: microseconds of each period, or "max" (cgroup v2).
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 # The largest CLIP of open_clip takes 10 GB; the bundled models none.
 MIN_FREE_GB = 10
 # A ResNet-50 at 448 px with its batch of 16 and Adam's state.
@@ -31,13 +33,23 @@ PROBE_SECONDS = 0.5
 
 def check_machine() -> Iterator[Finding]:
     """What this process may use, and how fast that is."""
-    processors = len(os.sched_getaffinity(0))
+    processors = usable_processors()
     yield _processors(processors)
     yield from _graphics()
     yield Finding("decoding", "ok", f"{_decode_rate(min(processors, MAX_WORKERS)):.0f} photographs of 1 megapixel/s")
     yield Finding("cpu speed", "ok", f"{_matmul_rate(torch.device('cpu'), 1024):.0f} GFLOP/s, float32")
     yield _folder("cache", cache_folder())
     yield _folder("weights", Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"))
+
+
+def usable_processors(limit: Path = CPU_LIMIT) -> int:
+    """What this process may use: a container often gets few of a large machine."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if limit.exists():
+        quota, period = limit.read_text().split()
+        if quota != "max":
+            usable = min(usable, max(1, int(quota) // int(period)))
+    return usable
 
 
 def _processors(usable: int) -> Finding:
