@@ -53,7 +53,7 @@ def dry_run(data: str, config: RunConfig, console: Console) -> tuple[tuple[str, 
         probabilities = {name: round(float(value), 6) for name, value in zip(names, probs_C, strict=True)}
         emit("label", image_id=image_id, probabilities=probabilities)
     console.print(table)
-    show_failures(tuple(failed), console)
+    show_failures(failed, console, limit=len(failed))
     if rows:
         time_of_all = duration(seconds / len(usable) * len(splits.train))
         console.print(f"labels of all {len(splits.train):,} whole images: about {time_of_all}", highlight=False)

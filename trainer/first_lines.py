@@ -1,5 +1,6 @@
 """The first lines of a run: what it found, with what it works and where the results go; before any image is opened."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,10 +22,11 @@ def announce(
     names = splits.class_names
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     clip = f"labeler at {settings.labeler}" if settings.labeler else f"own labeler with {settings.clip}"
+    clip = f"{clip}, views of {settings.view_size} px" if settings.labels.startswith("clip") else "is not asked"
     facts = {
         "images": _images_found(splits),
         "classes": f"{len(names)}: {', '.join(names[:MAX_NAMES])}{more}",
-        "CLIP": f"{clip}, views of {settings.view_size} px",
+        "CLIP": clip,
         "classifier": f"{settings.backbone} at {settings.image_size} px",
         "device": device_name(machine.device),
     }
@@ -52,13 +54,13 @@ def _images_found(splits: DataSplits) -> str:
     return found + (f"; {len(splits.skipped):,} that cannot be used" if splits.skipped else "")
 
 
-def show_failures(failed: tuple[tuple[str, str], ...], console: Console) -> None:
+def show_failures(failed: Sequence[tuple[str, str]], console: Console, *, limit: int = MAX_NAMES) -> None:
     """The first images that cannot be used, each with its reason, and how many more there are."""
-    for image_id, reason in failed[:MAX_NAMES]:
+    for image_id, reason in failed[:limit]:
         line = f"left out {image_id}: {reason}"
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    if len(failed) > MAX_NAMES:
-        console.print(f"and {len(failed) - MAX_NAMES:,} more, which failed.csv lists", style="yellow", highlight=False)
+    if len(failed) > limit:
+        console.print(f"and {len(failed) - limit:,} more, which failed.csv lists", style="yellow", highlight=False)
     for image_id, reason in failed:
         emit("failed", image_id=image_id, reason=reason)
 
