@@ -37,7 +37,7 @@ def dry_run(data: str, config: RunConfig, console: Console) -> tuple[tuple[str, 
     failed = [(row.image_id, row.reason) for row in index.failures()]
     rows: dict[int, Any] = {}
     with Labeler(settings, names) as labeler:
-        assert labeler.vocabulary  # the labeler's start is not the images' time
+        clip = labeler.check(None)["model"]  # its start is not the images' time
         start = time.perf_counter()
         for result in try_images(labeler, usable.samples):
             if result.error is None:
@@ -45,7 +45,8 @@ def dry_run(data: str, config: RunConfig, console: Console) -> tuple[tuple[str, 
             else:
                 failed.append((usable.samples[int(result.id)].image_id, f"labeler: {result.error.message}"))
         seconds = time.perf_counter() - start
-    table = Table("image", "most probable classes", title=f"CLIP's view of {len(rows)} images", title_justify="left")
+    title = f"{len(rows)} images as {clip} sees them"
+    table = Table("image", "most probable classes", title=Text(title), title_justify="left")
     for row in sorted(rows):
         probs_C, image_id = rows[row], usable.samples[row].image_id
         best = np.argsort(-probs_C, kind="stable")[:TOP]

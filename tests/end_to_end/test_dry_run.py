@@ -29,7 +29,7 @@ def test_images_from_all_over_the_folder_are_shown_and_nothing_is_written(
     assert "41 found" in text
     assert "left out 00.jpg: file is empty" in text
     assert "39[red].jpg" in text
-    assert "CLIP's view of 31 images" in text
+    assert "31 images as tiny-resnet sees them" in text
     assert text.splitlines()[-1] == "next: the same command without --dry-run"
     assert list(tmp_path.iterdir()) == []
 
