@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trainer.data.images import MAX_BYTES, inspect
 
@@ -85,18 +85,23 @@ class InspectionProcess:
         self._start()
 
     def _start(self) -> None:
-        command = [sys.executable, "-m", __name__]
+        command, pipe = [sys.executable, "-m", __name__], subprocess.PIPE
         # in a session of its own, so that Ctrl-C reaches the caller alone
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-        )  # fmt: skip
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True)
+        self._is_ready = False
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     def inspect(self, paths: Sequence[str]) -> list[Facts]:
-        """As `inspect_files`; a file at which the process dies has failed."""
+        """As `inspect_files`; a file at which the process dies has failed. Raises RuntimeError when it does not start:
+        that is no file's fault."""
+        if not self._is_ready:
+            try:
+                self._is_ready = self._receive()
+            except EOFError:
+                raise RuntimeError(f"{' '.join(map(str, self._process.args))} does not start") from None
         try:
             return self._ask(paths)
         except (OSError, EOFError, pickle.UnpicklingError):
@@ -107,12 +112,14 @@ class InspectionProcess:
         return [facts for path in paths for facts in self.inspect([path])]
 
     def _ask(self, paths: Sequence[str]) -> list[Facts]:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        pickle.dump(list(paths), stdin)
-        stdin.flush()
-        return [Facts(*facts) for facts in pickle.load(stdout)]  # of this very program
+        assert self._process.stdin is not None
+        pickle.dump(list(paths), self._process.stdin)
+        self._process.stdin.flush()
+        return [Facts(*facts) for facts in self._receive()]
+
+    def _receive(self) -> Any:
+        assert self._process.stdout is not None
+        return pickle.load(self._process.stdout)  # of this very program
 
     def close(self) -> None:
         self._process.kill()
@@ -126,9 +133,11 @@ class InspectionProcess:
 
 
 def main() -> None:
-    """Answers until standard input ends."""
+    """Says True when it is ready, then answers until standard input ends."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a decoder prints is no answer
+    pickle.dump(True, answers)
+    answers.flush()
     while True:
         try:
             paths = pickle.load(sys.stdin.buffer)
