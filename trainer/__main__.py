@@ -183,12 +183,9 @@ def doctor(
     from trainer.doctor import examination
 
     credentials = Credentials(labeler_ca, labeler_cert, labeler_key, token_file=labeler_token_file)
-    findings = examination.examine(labeler, credentials)
+    findings = list(examination.show(examination.examine(labeler, credentials), Console(quiet=json)))
     if json:
-        findings = list(findings)
         print(examination.as_json(findings))
-    else:
-        findings = examination.show(findings, Console())
     return examination.exit_code(findings)
 
 

@@ -101,7 +101,7 @@ class InspectionProcess:
             try:
                 self._is_ready = self._receive()
             except EOFError:
-                raise RuntimeError(f"{' '.join(map(str, self._process.args))} does not start") from None
+                raise RuntimeError(f"{sys.executable} -m {__name__} does not start") from None
         try:
             return self._ask(paths)
         except (OSError, EOFError, pickle.UnpicklingError):
