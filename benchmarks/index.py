@@ -60,9 +60,10 @@ def main(*, files: int = 1_000_000, side: int = 32, workers: int | None = None, 
         figures = measure(Path(tree), workers or min(processors, MAX_WORKERS))
         shutil.rmtree(tree)  # before the figures are shown: a million files take a while
         Path(tree).mkdir()
+    each = 1e6 * figures.cpu_seconds / figures.files
     print(
         f"{figures.files:,} JPEGs of {side} px and {size:,} bytes: {figures.seconds:.1f} s, "
-        f"{1e6 * figures.cpu_seconds / figures.files:.0f} us of a processor for each, {figures.peak_bytes / 1e6:.0f} MB on {machine()}"
+        f"{each:.0f} us of a processor for each, {figures.peak_bytes / 1e6:.0f} MB on {machine()}"
     )
     now = datetime.now(UTC).isoformat(timespec="seconds")
     print(json.dumps({"benchmark": "index", "date": now, "machine": machine(), "side": side, **asdict(figures)}))

@@ -38,8 +38,8 @@ _SCHEMA = pa.schema(
 # Files that a thread looks at before it reports: few enough that progress is seen with large photographs, enough that
 # handing tiny ones over costs little.
 CHUNK = 32
-# Of these, so many in one piece of the file: 20 MB.
-CHUNKS_PER_GROUP = 2048
+# Of these, so many in one piece of the file: 20 MB as objects.
+CHUNKS_PER_GROUP = 512
 
 
 class IndexRow(NamedTuple):
@@ -104,7 +104,7 @@ class Index:
     @classmethod
     def read(cls, path: Path) -> "Index":
         """What `write` or `write_index` wrote."""
-        return cls(pq.read_table(path, schema=_SCHEMA))
+        return cls(pq.read_table(path, schema=_SCHEMA, memory_map=True, pre_buffer=False))  # not a second time whole
 
     def write_failed_csv(self, path: Path) -> None:
         """The failures as CSV with the columns image_id, path and reason; a file with the header alone says none."""
