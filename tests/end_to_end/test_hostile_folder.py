@@ -132,7 +132,6 @@ def test_everything_in_the_folder_is_indexed_or_listed(make_tree: Callable[..., 
     splits = read_folder(tmp_path, ("cat",))
     index = build_index(splits.train, workers=2, progress=lambda _: None)
     index.write(tmp_path / "index.parquet")
-    index.write_failed_csv(tmp_path / "failed.csv")
     assert {row.image_id for row in index.rows if not row.reason} == spelled(tree.usable)
     failed = {row.image_id for row in index.failures()} | {name for name, _ in splits.skipped}
     assert failed == spelled(tree.unusable)

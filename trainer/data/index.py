@@ -1,9 +1,8 @@
 """Opens every image once, before anything depends on it: size, hash, and which files cannot be used and why.
 
-Columns, no objects: a million images take 200 MB, not a gigabyte.
+Columns, no objects: a million images take 100 MB, not a gigabyte.
 """
 
-import csv
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +34,9 @@ _SCHEMA = pa.schema(
     ]
 )
 
+# The columns that make an IndexRow; the others are for people and other programs.
+_ROW = ["image_id", "width", "height", "bytes", "sha256", "reason"]
+
 # Files that a thread looks at before it reports: few enough that progress is seen with large photographs, enough that
 # handing tiny ones over costs little.
 CHUNK = 32
@@ -43,12 +45,11 @@ CHUNKS_PER_GROUP = 512
 
 
 class IndexRow(NamedTuple):
-    """One file. image_id, path: spelled as in names.py. width and height: pixels after EXIF orientation, 0 where it
+    """One file. image_id: spelled as in names.py. width and height: pixels after EXIF orientation, 0 where it
     failed. sha256: of the file's bytes, None where they could not be read. reason: why the file cannot be used, ""
     where it can."""
 
     image_id: str
-    path: str
     width: int
     height: int
     num_bytes: int
@@ -58,7 +59,10 @@ class IndexRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Index:
-    """One row per image, in the order of the image set that it was built from; columns as in index.parquet."""
+    """One row per image, in the order of the image set that it was built from.
+
+    `table` has the columns of index.parquet, or those of IndexRow where it was read from there.
+    """
 
     table: pa.Table
 
@@ -104,14 +108,7 @@ class Index:
     @classmethod
     def read(cls, path: Path) -> "Index":
         """What `write` or `write_index` wrote."""
-        return cls(pq.read_table(path, schema=_SCHEMA, memory_map=True, pre_buffer=False))  # not a second time whole
-
-    def write_failed_csv(self, path: Path) -> None:
-        """The failures as CSV with the columns image_id, path and reason; a file with the header alone says none."""
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(("image_id", "path", "reason"))
-            writer.writerows((row.image_id, row.path, row.reason) for row in self.failures())
+        return cls(pq.read_table(path, columns=_ROW, memory_map=True, pre_buffer=False))
 
 
 def build_index(image_set: ImageSet, *, workers: int, progress: Callable[[int], object]) -> Index:
@@ -162,5 +159,4 @@ def _batch(samples: list[Sample], facts: list[Facts]) -> pa.RecordBatch:
 
 
 def _rows(table: pa.Table) -> tuple[IndexRow, ...]:
-    columns = table.drop_columns("status").columns
-    return tuple(map(IndexRow, *(column.to_pylist() for column in columns)))
+    return tuple(map(IndexRow, *(table[name].to_pylist() for name in _ROW)))
