@@ -87,7 +87,8 @@ class Index:
     @property
     def hashes(self) -> tuple[bytes, ...]:
         """sha256 of each usable image's bytes, in order."""
-        return tuple(self.table["sha256"].filter(pa.array(self.ok)).to_pylist())
+        ok, hashes = self.ok, self.table["sha256"]
+        return tuple((hashes if ok.all() else hashes.filter(pa.array(ok))).to_pylist())  # a copy only where needed
 
     def failures(self) -> list[IndexRow]:
         """The rows of the images that cannot be used."""
