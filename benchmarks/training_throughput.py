@@ -74,7 +74,7 @@ class CcdEpoch:
     def _train(self, batches: Iterator[Batch]) -> None:
         train_one_epoch(
             self._model, self._objective, batches, self._updates, self._run.machine,
-            labels=self._labels.numpy(), rows=np.arange(len(self._labels)), advance=lambda count, note="": None,
+            labels=self._labels.numpy(), rows=np.arange(len(self._labels)), advance=lambda *_, **__: None,
         )  # fmt: skip
         if self._run.machine.is_cuda:
             torch.cuda.synchronize(self._run.machine.device)

@@ -1,17 +1,21 @@
 """The command line `ccd`, also `python -m trainer`. Heavy imports stay inside the commands, so that --help is instant.
 
-Exit codes: 0 done; 2 wrong use; 3 unusable data; 4 labeler unreachable; 5 done, but some images could not be used or
-the report could not be written. Under torchrun 0 also then, and 1 where another process has ended.
+Exit codes: 0 done; 1 `doctor` found what would end a run; 2 wrong use; 3 unusable data; 4 labeler unreachable; 5 done,
+but some images could not be used or the report could not be written. Under torchrun 0 also then, and 1 where another
+process has ended.
 """
 
 import logging
 import os
+import shlex
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.config import Env, Yaml
@@ -19,6 +23,9 @@ from cyclopts.config import Env, Yaml
 from trainer import __version__
 from trainer.config import DEFAULTS, EVALUATION_DEFAULTS, EvaluationConfig, RunConfig, default_output
 from trainer.prediction_config import PREDICTION_DEFAULTS, PredictionConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PEER_LOST, WRONG_USE, BAD_DATA, UNREACHABLE, PARTIAL = 1, 2, 3, 4, 5
 
@@ -33,7 +40,16 @@ Flags = Annotated[RunConfig, Parameter(name="*")]
 
 
 @app.command
-def run(data: str, *, output: Path | None = None, report: bool = True, config: Flags = DEFAULTS) -> int:
+def run(
+    data: str,
+    *,
+    output: Path | None = None,
+    report: bool = True,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    probe: bool | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    config: Flags = DEFAULTS,
+) -> int:
     """Label the images, train the classifier, evaluate it. The same command goes on where it was interrupted.
 
     Parameters
@@ -45,22 +61,52 @@ def run(data: str, *, output: Path | None = None, report: bool = True, config: F
         Folder of the run; runs/NAME by default.
     report
         Write report.html at the end.
+    dry_run
+        Label 32 images, show them and end. Writes nothing.
+    probe
+        Begin with an estimate of the time of each stage. By default a new run of 200 images or more does.
+    json
+        Tell programs what happens: events as lines of JSON on standard output, and nothing else there.
     """
     from rich.console import Console
 
     from trainer import distributed
+    from trainer.events import json_lines
     from trainer.followers import follow_pipeline
-    from trainer.pipeline import run_pipeline
 
+    if dry_run:
+        _refuse_torchrun("run --dry-run")
     folder = output or default_output(data)
     with distributed.process_group():
         if not distributed.is_main():
             follow_pipeline(data, folder, config)
             return 0
-        outcome = run_pipeline(data, folder, config, Console())
-        reported = not report or _write_report(folder)
+        with json_lines() if json else nullcontext():
+            console = Console(quiet=json)
+            code = _dry_run(data, config, console) if dry_run else _run(data, folder, report, probe, config, console)
         # torchrun takes every other code for a failure, and would start a run that is done once more
-        return 0 if (reported and not outcome.failed) or distributed.world_size() > 1 else PARTIAL
+        return code if distributed.world_size() == 1 else 0
+
+
+def _dry_run(data: str, config: RunConfig, console: "Console") -> int:
+    from trainer.dry_run import dry_run
+
+    failed = dry_run(data, config, console)
+    console.print("next: the same command without --dry-run", highlight=False)
+    return PARTIAL if failed else 0
+
+
+def _run(data: str, folder: Path, report: bool, probe: bool | None, config: RunConfig, console: "Console") -> int:
+    from trainer.events import emit
+    from trainer.pipeline import run_pipeline
+
+    failed = run_pipeline(data, folder, config, console, probe=probe).failed
+    reported = not report or _write_report(folder, console)
+    place = shlex.quote(str(folder))
+    command = f"ccd review {place}" if config.method == "ccd" else f"ccd predict {place} IMAGES"
+    console.print(f"next: {command}", markup=False, highlight=False, soft_wrap=True)
+    emit("next", command=command)
+    return 0 if reported and not failed else PARTIAL
 
 
 @app.command
@@ -101,8 +147,9 @@ def train(run: Path, *, output: Path | None = None, report: bool = True, config:
 
     from trainer.retraining import train_run
 
-    outcome = train_run(run, output, config, Console())
-    reported = not report or _write_report(output or run)
+    console = Console()
+    outcome = train_run(run, output, config, console)
+    reported = not report or _write_report(output or run, console)
     return 0 if reported and not outcome.failed else PARTIAL
 
 
@@ -171,8 +218,9 @@ def demo(*, output: Path = Path("runs/demo"), report: bool = True, config: Flags
 
     from trainer.demo import run_demo
 
-    run_demo(output, config, Console())
-    return 0 if not report or _write_report(output) else PARTIAL
+    console = Console()
+    run_demo(output, config, console)
+    return 0 if not report or _write_report(output, console) else PARTIAL
 
 
 @app.command
@@ -321,12 +369,49 @@ def publish(model: Path, repository: str, *, private: bool = False) -> int:
     return 0
 
 
-def _write_report(folder: Path) -> bool:
+@app.command
+def doctor(
+    *,
+    labeler: str | None = None,
+    labeler_ca: Path | None = None,
+    labeler_cert: Path | None = None,
+    labeler_key: Path | None = None,
+    labeler_token_file: Path | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Look at versions, processors, graphics cards, folders and the labeler, and say what to do. Exit code 1 where a
+    run would end, 4 where the labeler alone is why.
+
+    Parameters
+    ----------
+    labeler
+        HOST:PORT of a running labeler, to look at it too.
+    labeler_ca, labeler_cert, labeler_key, labeler_token_file
+        As for `run`.
+    json
+        A list of findings for programs.
+    """
+    from rich.console import Console
+
+    from clip_labeler import Credentials
+    from trainer.doctor import examination
+
+    credentials = Credentials(labeler_ca, labeler_cert, labeler_key, token_file=labeler_token_file)
+    findings = list(examination.show(examination.examine(labeler, credentials), Console(quiet=json)))
+    if json:
+        print(examination.as_json(findings))
+    return examination.exit_code(findings)
+
+
+def _write_report(folder: Path, console: "Console") -> bool:
     """The end of a run, which is finished whatever happens here: a failure is told, and why, and False returned."""
+    from trainer.events import emit
     from trainer.report.page import write_report
 
     try:
-        print(f"report: {write_report(folder).absolute()}")
+        path = write_report(folder).absolute()
+        console.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
+        emit("report", path=str(path))
     except Exception as error:  # whatever it is, the run is whole
         if not isinstance(error, OSError | ValueError):
             traceback.print_exc()
@@ -359,6 +444,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)  # what is below goes to the run's own log
     logging.basicConfig(handlers=[handler], format="%(levelname)s %(message)s")
+    if isinstance(sys.stdout, TextIOWrapper):  # what a terminal cannot show, such as a folder's name, ends no run
+        sys.stdout.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminate)
     app.print_error = app.meta.print_error = _rank() == 0
     sys.exit(_guarded(lambda: app.meta(arguments, result_action="return_value")))

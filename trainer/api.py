@@ -107,7 +107,7 @@ class Model:
             raise ValueError("there is no image to predict")
         failed: list[Rejected] = []
         predictor = Predictor(self._trained, self._machine, batch_size=batch_size, workers=1)
-        parts = list(predictor.predict(samples, failed.append, lambda count, note="": None))
+        parts = list(predictor.predict(samples, failed.append, lambda *_, **__: None))
         if failed:
             raise ValueError(f"{failed[0].image_id}: {failed[0].reason}")
         _, probs, cams = zip(*parts, strict=True)

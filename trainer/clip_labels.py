@@ -7,7 +7,7 @@ from trainer import labeling
 from trainer.labeling import Labeler
 from trainer.progress import track
 from trainer.pseudo_labels import RowStore
-from trainer.session import Run
+from trainer.session import DataError, Run
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -22,5 +22,8 @@ def global_probabilities(run: Run, labeler: Labeler) -> FloatArray:
         run.folder.note("labeler", **labeler.check(run.folder.state.get("labeler")))
         with track(run.console, "labelling images", len(run.train)) as advance:
             rejected = labeling.score_images(labeler, run.train.samples, run.hashes, store, advance=advance)
+        if len(rejected) == len(run.train):
+            first = rejected[0]
+            raise DataError(f"the labeler could score no image, {first.image_id} for instance: {first.reason}")
         run.folder.note("initial_labels", rejected=[[item.image_id, item.reason] for item in rejected])
     return store.rows()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from trainer.config import MAX_WORKERS, EvaluationConfig, RunConfig
 from trainer.data.index import build_index
@@ -105,7 +106,7 @@ def _some(names: Sequence[str]) -> str:
 def _usable(images: ImageSet, console: Console) -> tuple[ImageSet, int]:
     """The images that can be decoded, and how many cannot: each is named."""
     with track(console, f"checking {images.name} images", len(images)) as advance:
-        index = build_index(images, workers=WORKERS, progress=lambda _: advance(1))
+        index = build_index(images, workers=WORKERS, progress=advance)
     for row in index.failures():
         line = f"left out {row.image_id}: {row.reason}"
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
@@ -125,7 +126,7 @@ def _logits(trained: TrainedModel, images: ImageSet, machine: Machine, batch_siz
 
 def _table(report: dict[str, Any]) -> Table:
     title = f"{report['model']} on {report['images']} {report['split']} images of {report['data']}"
-    table = Table(title=title, show_header=False, title_justify="left")
+    table = Table(title=Text(title), show_header=False, title_justify="left")
     for key, name in TITLES.items():
         table.add_row(name, f"{report[key]:.1f} %")
     return table

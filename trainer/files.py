@@ -11,18 +11,27 @@ from typing import Any
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes beside the target, forces it to disk, then renames: a reader sees the old or the new file, whole."""
+    with whole_file(path) as draft:
+        draft.write_bytes(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write a file at, which takes its name, safe on disk, when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    draft = path.with_name(f".{path.name}.partial")
+    yield draft
+    _force_to_disk(draft)
+    draft.replace(path)
+    _force_to_disk(path.parent)  # the rename itself must survive a power cut
+
+
+def _force_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the rename itself must survive a power cut
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -5,6 +5,8 @@ All of CLIP's mathematics is the labeler's; this file moves images and rows. Sha
 
 import hashlib
 import logging
+import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +24,7 @@ from clip_labeler import (
     Credentials,
     EntropyGate,
     Image,
+    ImageScores,
     LabelerClient,
     Preprocessing,
     Vocabulary,
@@ -32,6 +35,7 @@ from trainer.data.sample import Sample
 from trainer.labeler_process import LabelerProcess
 from trainer.progress import Advance
 from trainer.pseudo_labels import RowStore
+from trainer.waits import LabelerWaits
 
 # Images of a process between two gatherings, in which they reach the disk: minutes at most of a slow labeler.
 ROUND_IMAGES = 512
@@ -148,8 +152,9 @@ def score_images(
     rejected; their rows stay empty.
     """
     wanted = store.missing().tolist()
-    advance(len(samples) - len(wanted))
-    work = partial(answers_of_images, labeler, samples, hashes)
+    advance(len(samples) - len(wanted), earlier=True)
+    waits = LabelerWaits()
+    work = partial(answers_of_images, labeler, samples, hashes, waits=waits)
     rejected = []
     for row, answer in team.shared(
         "score_images", wanted, work, labeler.address, per_round=ROUND_IMAGES, helpers=labeler.helpers
@@ -158,18 +163,35 @@ def score_images(
             rejected.append(Rejected(samples[row].image_id, f"labeler: {answer}"))
         else:
             store.put(row, answer)
-        advance(1)
+        advance(1, failed=int(isinstance(answer, str)), waits=waits.shares())
     store.flush()
     return sorted(rejected, key=lambda item: item.image_id)
 
 
 def answers_of_images(
-    labeler: Labeler, samples: Sequence[Sample], hashes: Sequence[bytes], rows: Sequence[int]
+    labeler: Labeler,
+    samples: Sequence[Sample],
+    hashes: Sequence[bytes],
+    rows: Sequence[int],
+    *,
+    waits: LabelerWaits | None = None,
 ) -> Iterator[tuple[int, FloatArray | str]]:
     """Each row, as answers come, with the image's probabilities (C,) or the reason why there are none."""
-    images = (Image(str(row), _read(samples[row].path, hashes[row])) for row in rows)
+    waits = waits or LabelerWaits()
+    labeler.client.on_timings = waits.on_timings
+    images = (Image(str(row), _read(samples[row].path, hashes[row], waits, str(row))) for row in rows)
     for result in labeler.client.score_images(labeler.vocabulary, images, preprocessing=labeler.preprocessing):
+        waits.answered(result.id)
         yield int(result.id), result.scores if result.error is None else result.error.message
+
+
+def try_images(labeler: Labeler, samples: Sequence[Sample]) -> Iterator[ImageScores]:
+    """Raw probabilities (C,) of a few whole images, as they finish, with their positions as ids; nothing is stored.
+
+    Some bytes that decoders skip follow each image, so that the labeler's cache does not know it: it may be timed.
+    """
+    images = (Image(str(i), sample.path.read_bytes() + os.urandom(8)) for i, sample in enumerate(samples))
+    return labeler.client.score_images(labeler.vocabulary, images, preprocessing=labeler.preprocessing)
 
 
 def score_views(
@@ -190,8 +212,9 @@ def score_views(
     """
     missing = store.missing()
     wanted = [(image, boxes_of_image[image]) for image, rows in rows_of_image.items() if np.isin(rows, missing).any()]
-    advance(len(rows_of_image) - len(wanted))
-    work = partial(answers_of_views, labeler, samples, hashes)
+    advance(len(rows_of_image) - len(wanted), earlier=True)
+    waits = LabelerWaits()
+    work = partial(answers_of_views, labeler, samples, hashes, waits=waits)
     for answer in team.shared(
         "score_views", wanted, work, labeler.address, per_round=ROUND_IMAGES, helpers=labeler.helpers
     ):
@@ -199,7 +222,7 @@ def score_views(
             log.warning("view %d of %s was not scored: %s", index, samples[answer.image].image_id, reason)
         for row, scores_C in zip(rows_of_image[answer.image][answer.indices], answer.scores, strict=True):
             store.put(int(row), scores_C)
-        advance(1)
+        advance(1, waits=waits.shares())
     store.flush()
 
 
@@ -218,10 +241,17 @@ def answers_of_views(
     samples: Sequence[Sample],
     hashes: Sequence[bytes],
     boxes_of_image: Sequence[tuple[int, npt.NDArray[np.int32]]],
+    *,
+    waits: LabelerWaits | None = None,
 ) -> Iterator[_ViewAnswer]:
     """What the labeler says of each image's boxes (k, 4), as answers come."""
-    items = (BoxedImage(str(i), _read(samples[i].path, hashes[i]), boxes_k4) for i, boxes_k4 in boxes_of_image)
+    waits = waits or LabelerWaits()
+    labeler.client.on_timings = waits.on_timings
+    items = (
+        BoxedImage(str(i), _read(samples[i].path, hashes[i], waits, str(i)), boxes_k4) for i, boxes_k4 in boxes_of_image
+    )
     for result in labeler.client.score_crops(labeler.vocabulary, items, preprocessing=labeler.preprocessing):
+        waits.answered(result.id)
         errors = {index: error.message for index, error in result.crop_errors.items()}
         yield _ViewAnswer(int(result.id), *result.scored_crops, errors)
 
@@ -236,9 +266,11 @@ def debias(labeler: Labeler, probs: FloatArray, bias: FloatArray, *, floor: floa
     return labeler.client.apply_bias(probs, Calibration(bias, floor, clamp))
 
 
-def _read(path: Path, digest: bytes) -> bytes:
+def _read(path: Path, digest: bytes, waits: LabelerWaits, key: str) -> bytes:
     """The file's bytes, which must be the ones that were indexed: a label must not meet another image."""
+    began = time.perf_counter()
     content = path.read_bytes()
     if hashlib.sha256(content).digest() != digest:
         raise ValueError(f"{path} has changed since the run began; start again with another --output")
+    waits.read(key, began)
     return content

@@ -17,10 +17,13 @@ from trainer.classifier_outputs import write_classifier_outputs
 from trainer.config import RunConfig
 from trainer.corrected_labels import begin_with, training_labels, warmup_labels
 from trainer.data.counts import describe_counts
+from trainer.events import emit, warn
 from trainer.export import export_model
 from trainer.files import write_atomically, write_json
+from trainer.first_lines import show_failures
 from trainer.labeling import Labeler
 from trainer.methods import METHODS
+from trainer.probe import estimate, is_worth_a_probe, show_estimate
 from trainer.publishing import publish_labels
 from trainer.run_thresholds import offer_thresholds
 from trainer.session import Run, open_run
@@ -45,8 +48,11 @@ class Outcome:
     failed: tuple[tuple[str, str], ...]
 
 
-def run_pipeline(data: str, output: Path, config: RunConfig, console: Console) -> Outcome:
-    """Runs, or goes on with, the run in `output`.
+def run_pipeline(
+    data: str, output: Path, config: RunConfig, console: Console, *, probe: bool | None = False
+) -> Outcome:
+    """Runs, or goes on with, the run in `output`. probe: whether it begins with an estimate of its time; None: where
+    that pays.
 
     Raises session.DataError for unusable data, ValueError for unusable settings, clip_labeler.LabelerError when the
     labeler cannot be reached or breaks the contract.
@@ -54,17 +60,19 @@ def run_pipeline(data: str, output: Path, config: RunConfig, console: Console) -
     run = open_run(data, output, config, console)
     try:
         with Labeler(run.config, run.class_names) as labeler, tracked(run) as report:
-            outcome = _stages(run, labeler, report)
+            outcome = _stages(run, labeler, report, probe)
         team.dismiss()
         return outcome
     finally:
         run.folder.close()
 
 
-def _stages(run: Run, labeler: Labeler, report: Report) -> Outcome:
+def _stages(run: Run, labeler: Labeler, report: Report, probe: bool | None) -> Outcome:
     _begin(run)
     config, method = run.config, METHODS[run.config.method]
     training = distributed.main_first(lambda: Training(run, report))
+    if probe or (probe is None and is_worth_a_probe(run)):
+        show_estimate(estimate(run, training, labeler), run.console)
     _warm_up(run, labeler, training)
     training.train_until(
         config.epochs,
@@ -81,7 +89,9 @@ def _stages(run: Run, labeler: Labeler, report: Report) -> Outcome:
         offer_thresholds(run.folder.root)
     summary = summarise(run, training, quality)
     failed = _write_failed(run)
+    show_failures(failed[len(run.failed) :], run.console)  # the labeler's; the others were shown at the start
     print_summary(run, summary, run.console)
+    emit("summary", output=str(run.folder.root.resolve()), **summary)
     return Outcome(summary, failed)
 
 
@@ -124,22 +134,13 @@ def _warm_up(run: Run, labeler: Labeler, training: Training) -> None:
 
 
 def _introduce(run: Run) -> None:
-    """The first lines of a run, and the files that tell later how it came about."""
+    """What the look at all images showed, and the files that tell later how the run came about."""
     config = run.config
-    clip = config.labeler or f"own labeler with {config.clip}"
-    run.console.print(
-        f"{len(run.train)} images, {run.num_classes} classes; CLIP: {clip}; classifier: {config.backbone} at "
-        f"{config.image_size} px on {_machine(run)}; results in {run.folder.root}",
-        highlight=False,
-        soft_wrap=True,
-    )
     _print_counts(run)
-    for image_id, reason in run.failed:
-        run.console.print(
-            f"left out {image_id}: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True
-        )
+    show_failures(run.failed, run.console)
+    _write_failed(run)
     if run.data != "demo" and config.labeler is None and config.clip == "demo" and config.method == "ccd":
-        run.console.print(f"note: {BUNDLED_WARNING}", style="yellow", highlight=False, soft_wrap=True)
+        warn(run.console, f"note: {BUNDLED_WARNING}")
     packages = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow", "grpcio", "protobuf")
     environment = {name: version(name) for name in packages} | {
         "ccd": __version__,
@@ -151,19 +152,16 @@ def _introduce(run: Run) -> None:
     write_json(run.folder.path("environment.json"), environment)
 
 
-def _machine(run: Run) -> str:
-    size = distributed.world_size()
-    return str(run.machine.device) if size == 1 else f"{run.machine.device.type} in {size} processes"
-
-
 def _print_counts(run: Run) -> None:
     """Images and labels of each split; a warning where a benchmark's are not as published: results do not compare."""
     train, validation = run.published or (None, None)
     for images, published in ((run.train, train), (run.validation, validation)):
         if images is not None:
             line, differs = describe_counts(images, published)
-            line, style = (f"warning: {line}", "yellow") if differs else (line, None)
-            run.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+            if differs:
+                warn(run.console, f"warning: {line}")
+            else:
+                run.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _write_failed(run: Run) -> tuple[tuple[str, str], ...]:

@@ -94,7 +94,7 @@ def predict_files(model: Path, images: Sequence[Path], config: PredictionConfig,
         raise ValueError(f"--batch-size {config.batch_size} must be at least 1")
     output, kind = table_format(config.output, config.format)
     machine = choose_machine(config, model)
-    samples = find_images(images)
+    samples, skipped = find_images(images)
     trained = open_model(model, machine.device)
     threshold_C = None if config.threshold is None else parse_threshold(config.threshold, trained.names)
     cams = None if config.cam is None else CamFiles(config.cam, config.cam_format, trained, samples)
@@ -107,13 +107,14 @@ def predict_files(model: Path, images: Sequence[Path], config: PredictionConfig,
                 table.write([sample.image_id for sample in found], probs_BC)
                 if cams is not None:
                     cams.write(found, probs_BC, cams_BChw, threshold_C)
-        _tell(rejected, console)
+        failed = [*skipped, *rejected]
+        _tell(failed, console)
         if len(rejected) == len(samples):
             raise DataError(f"none of {len(samples)} images can be used, {rejected[0].image_id} for instance")
-    failed_path = write_failed(output, rejected)
-    told = f"; {len(rejected)} left out, see {failed_path}" if failed_path else ""
+    failed_path = write_failed(output, failed)
+    told = f"; {len(failed)} left out, see {failed_path}" if failed_path else ""
     console.print(f"{len(samples) - len(rejected)} images in {output}{told}", markup=False, soft_wrap=True)
-    return len(rejected)
+    return len(failed)
 
 
 def choose_machine(config: PredictionConfig, model: Path) -> Machine:
@@ -126,9 +127,9 @@ def choose_machine(config: PredictionConfig, model: Path) -> Machine:
     return replace(machine, precision=getattr(torch, config.precision))
 
 
-def find_images(places: Sequence[Path]) -> Sequence[Sample]:
-    """Files, and of a folder all images below it, sorted. Ids are spelled as in data/names.py: of a single folder
-    the POSIX paths relative to it, else the paths as given.
+def find_images(places: Sequence[Path]) -> tuple[Sequence[Sample], list[Rejected]]:
+    """Files, and of a folder all images below it, sorted; and what looks like an image there but cannot be used. Ids
+    are spelled as in data/names.py: of a single folder the POSIX paths relative to it, else the paths as given.
 
     Raises ValueError for a place that is not there, session.DataError for a folder without an image.
     """
@@ -140,20 +141,24 @@ def find_images(places: Sequence[Path]) -> Sequence[Sample]:
     if len(places) == 1 and places[0].is_dir():
         return _below(places[0])
     samples: list[Sample] = []
+    skipped: list[Rejected] = []
     for place in places:
         name = spell(place.as_posix())
         if place.is_dir():
-            samples += [Sample(f"{name}/{sample.image_id}", sample.path) for sample in _below(place)]
+            found, unusable = _below(place)
+            samples += [Sample(f"{name}/{sample.image_id}", sample.path) for sample in found]
+            skipped += [Rejected(f"{name}/{each.image_id}", each.reason) for each in unusable]
         else:
             samples.append(Sample(name, place))
-    return samples
+    return samples, skipped
 
 
-def _below(folder: Path) -> Sequence[Sample]:
+def _below(folder: Path) -> tuple[Sequence[Sample], list[Rejected]]:
     try:
-        return read_folder(folder, class_names=()).train.samples
+        splits = read_folder(folder, class_names=())
     except ValueError as error:
         raise DataError(str(error)) from error
+    return splits.train.samples, [Rejected(image_id, reason) for image_id, reason in splits.skipped]
 
 
 def _tell(rejected: Sequence[Rejected], console: Console) -> None:

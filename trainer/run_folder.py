@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from trainer.events import emit
 from trainer.files import read_json, write_atomically, write_json
 
 log = logging.getLogger("trainer")
@@ -80,16 +81,21 @@ class RunFolder:
         What a stage does must therefore lead to the same files however often it starts.
         """
         log.info("%s begins", name)
+        emit("stage", name=name, state="begins")
         start = time.monotonic()
         spent = self.state.get(name, {}).get("interrupted_seconds", 0.0)
         try:
             yield
         except BaseException:
             log.info("%s was interrupted", name)
-            self.note(name, interrupted_seconds=round(spent + time.monotonic() - start, 3))
+            seconds = round(spent + time.monotonic() - start, 3)
+            self.note(name, interrupted_seconds=seconds)
+            emit("stage", name=name, state="interrupted", seconds=seconds)
             raise
-        self.note(name, seconds=round(spent + time.monotonic() - start, 3))
+        seconds = round(spent + time.monotonic() - start, 3)
+        self.note(name, seconds=seconds)
         log.info("%s is finished", name)
+        emit("stage", name=name, state="finished", seconds=seconds)
 
     def seconds(self) -> dict[str, float]:
         """Seconds by finished stage."""

@@ -1,7 +1,6 @@
 """What all stages of a run share: settings, folder, usable images, machine. Made once, at the start, by `open_run`."""
 
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ from rich.console import Console
 from trainer import distributed
 from trainer.config import DEFAULTS, LABELER_FILES, EvaluationConfig, RunConfig, Settings, resolve
 from trainer.data.formats import open_data
-from trainer.data.index import Index, build_index
+from trainer.data.index import Index, write_index
 from trainer.data.pixel_cache import MAX_BYTES, PixelCache
 from trainer.data.sample import DataSplits, ImageSet, Published
 from trainer.engine import Machine
 from trainer.files import write_atomically
+from trainer.first_lines import announce
 from trainer.progress import track
 from trainer.run_folder import RunFolder
 
@@ -93,6 +93,7 @@ def open_run(data: str, output: Path, config: RunConfig, console: Console) -> Ru
         folder.bind(_identity(data, splits.class_names, settings))
         given = {name: value for name, value in asdict(config).items() if value != getattr(DEFAULTS, name)}
         write_atomically(folder.path("config.yaml"), yaml.safe_dump({"data": data, **given}).encode())
+        announce(data, splits, settings, output, machine, console)
         return _look_at_images(data, splits, settings, machine, folder, console)
     except BaseException:
         folder.close()
@@ -123,10 +124,10 @@ def _look_at_images(
         cache=PixelCache(MAX_BYTES // distributed.node_size()),
         class_names=splits.class_names,
         train=train,
-        hashes=tuple(row.sha256 or b"" for row in index.rows if not row.reason),
+        hashes=index.hashes,
         sizes=index.sizes[index.ok],
         validation=validation,
-        failed=tuple((row.image_id, row.reason) for row in failures),
+        failed=(*splits.skipped, *((row.image_id, row.reason) for row in failures)),
         published=splits.published,
     )
 
@@ -155,17 +156,17 @@ def _usable(
         path = folder.path(name)
         if not path.exists():
             with track(console, f"checking {images.name} images", len(images)) as advance:
-                build_index(images, workers=workers, progress=_differences(advance)).write(path)
+                write_index(path, images, workers=workers, progress=advance)
         return _checked(Index.read(path), images)
 
     index = distributed.from_main(read_index)
-    if not _is_of(index, images):
+    if not index.describes(images):
         raise DataError(f"{images.name} has other images here than where the main process is")
     return images.subset(np.flatnonzero(index.ok)), index
 
 
 def _checked(index: Index, images: ImageSet) -> Index:
-    if not _is_of(index, images):
+    if not index.describes(images):
         raise DataError(
             f"images were added to or removed from {images.name} since the run began; choose another --output"
         )
@@ -173,19 +174,3 @@ def _checked(index: Index, images: ImageSet) -> Index:
         first = index.failures()[0]
         raise DataError(f"no {images.name} image can be used, {first.image_id} for instance: {first.reason}")
     return index
-
-
-def _is_of(index: Index, images: ImageSet) -> bool:
-    return [row.image_id for row in index.rows] == [sample.image_id for sample in images.samples]
-
-
-def _differences(advance: Callable[[int], None]) -> Callable[[int], None]:
-    """Turns "so many are done so far" into "so many more are done"."""
-    before = 0
-
-    def progress(done: int) -> None:
-        nonlocal before
-        advance(done - before)
-        before = done
-
-    return progress

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from trainer.classifier_outputs import write_evaluation
 from trainer.files import write_atomically, write_json
@@ -97,7 +98,7 @@ def _write_per_class(run: Run, precisions: np.ndarray[Any, Any]) -> None:
 
 def print_summary(run: Run, summary: dict[str, Any], console: Console) -> None:
     """The table at the end of a run: what was done, how good it is, where it lies."""
-    table = Table(title=f"{summary['method']} on {run.data}", show_header=False, title_justify="left")
+    table = Table(title=Text(f"{summary['method']} on {run.data}"), show_header=False, title_justify="left")
     table.add_row("images", f"{summary['images']} used, {summary['images_failed']} failed")
     table.add_row("CLIP forward passes", f"{summary['clip_forward_passes']}")
     if summary["mean_views_per_image"]:
@@ -114,7 +115,7 @@ def print_summary(run: Run, summary: dict[str, Any], console: Console) -> None:
         table.add_row("CF1, OF1 at 0.5", f"{figures['cf1']:.1f} %, {figures['of1']:.1f} %")
     table.add_row("weights of epoch", f"{summary['stop_epoch'] + 1} of {summary['epochs_trained']}")
     table.add_row("seconds", f"{sum(summary['seconds'].values()):.0f}")
-    table.add_row("folder", str(run.folder.root))
+    table.add_row("folder", Text(str(run.folder.root)))
     console.print(table)
 
 

@@ -38,6 +38,7 @@ from trainer.progress import track
 from trainer.session import Run
 from trainer.trackers import Report
 from trainer.updates import Updates, WeightAverage
+from trainer.waits import Timed
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -187,16 +188,17 @@ class Training:
         self._objective.begin_epoch(epoch, config.epochs)
         two_views = self._objective.wants_strong_view(epoch)
         with track(self.run.console, f"training {epoch + 1}/{config.epochs}", len(used)) as advance:
+            batches = Timed(self._training_batches(used, share, two_views=two_views).epoch(epoch))
             result = train_one_epoch(
                 self._step_model,
                 self._objective,
-                self._training_batches(used, share, two_views=two_views).epoch(epoch),
+                batches,
                 self._updates,
                 self.run.machine,
                 labels=labels,
                 rows=used,
                 parallel=DataParallel(share),
-                advance=advance,
+                advance=lambda count, note="", **_: advance(count, note, waits=batches.shares()),
             )
         self._objective.end_epoch()
         return result

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from trainer import team
 from trainer.cam import boxes_from_cams
+from trainer.data.names import path_of
 from trainer.data.seeds import RunStream
 from trainer.data.voc import read_boxes
 from trainer.engine import predict
@@ -134,5 +135,5 @@ def _boxes(run: Run, image: int, cams_khw: FloatArray) -> npt.NDArray[np.int32]:
 
 def _export(run: Run, image: int, classes_k: npt.NDArray[np.int64], cams_khw: FloatArray) -> None:
     """CAMs (k, h, w) float32 before normalisation, of the classes that got a view, over the whole image."""
-    path = run.folder.path(f"cams/{run.train.samples[image].image_id}.npz")
+    path = run.folder.path(f"cams/{path_of(run.train.samples[image].image_id, '.npz')}")
     np.savez_compressed(path, classes=classes_k.astype(np.int16), cams=cams_khw)

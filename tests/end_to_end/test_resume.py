@@ -4,9 +4,11 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -62,6 +64,41 @@ def test_killed_in_every_stage_the_run_ends_with_the_same_bits(
     assert fingerprint(output) == fingerprint(undisturbed)
     summary, expected = (json.loads((folder / "summary.json").read_text()) for folder in (output, undisturbed))
     assert summary["map"] == expected["map"]
+
+
+def test_a_watched_run_with_an_estimate_ends_with_the_same_bits(
+    undisturbed: Path,
+    labeler,
+    small_run_on_voc: SmallRunOnVoc,
+    fingerprint: Callable[[Path], dict[str, str]],
+    tmp_path: Path,
+) -> None:
+    """Would fail if the probe drew on the run's random state or trained its model, or if anything but events came on
+    standard output."""
+    output = tmp_path / "run"
+    command = [sys.executable, "-m", "trainer", *small_run_on_voc(labeler.address, output), "--probe", "--json"]
+    done = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, timeout=280, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert fingerprint(output) == fingerprint(undisturbed)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for event in events:
+        by_name.setdefault(event["event"], []).append(event)
+    assert set(by_name) == {"run", "progress", "estimate", "stage", "summary", "next"}
+    [first], [estimate], [summary] = by_name["run"], by_name["estimate"], by_name["summary"]
+    assert (first["images_found"], first["skipped"], first["output"]) == (64 + 24, 0, str(output))
+    stages = ["labels of whole images", "warm-up", "choice of crops", "labels of crops", "training"]
+    assert list(estimate["seconds"]) == stages
+    assert all(seconds > 0 for seconds in estimate["seconds"].values())
+    finished = [event["name"] for event in by_name["stage"] if event["state"] == "finished"]
+    assert set(finished) == set(json.loads((undisturbed / "summary.json").read_text())["seconds"])
+    labelling = [event for event in by_name["progress"] if event["description"] == "labelling images"]
+    assert (labelling[-1]["done"], labelling[-1]["total"], labelling[-1]["failed"]) == (64, 64, 0)
+    assert sum(labelling[-1]["waits_for"].values()) == pytest.approx(1, abs=0.01)
+    assert summary["images"] == 64
+    assert events[-1] == by_name["next"][0]
 
 
 @pytest.fixture

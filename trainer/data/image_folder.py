@@ -1,13 +1,16 @@
 """One folder of images per class, as torchvision's ImageFolder has it: every image has exactly one class."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 
 from trainer.data.classes import columns_of, spelling_key
-from trainer.data.folder import PROMPT, image_files
+from trainer.data.folder import PROMPT, find_images
 from trainer.data.names import spell
-from trainer.data.sample import DataSplits, ImageSet, Sample
+from trainer.data.sample import DataSplits, FolderSamples, ImageSet
+
+Skipped = tuple[tuple[str, str], ...]
 
 
 def read_image_folder(path: Path, *, class_names: tuple[str, ...] | None) -> DataSplits:
@@ -26,9 +29,11 @@ def read_image_folder(path: Path, *, class_names: tuple[str, ...] | None) -> Dat
     known = _class_folders(train_folder)
     names = class_names or tuple(known)
     columns = _columns(names, known, train_folder)
-    train = _read_split("train", train_folder, known, columns)
-    val = _read_split("val", path / "val", known, columns) if has_splits and (path / "val").is_dir() else None
-    return DataSplits(names, PROMPT, train, val)
+    train, skipped = _read_split("train", train_folder, known, columns)
+    if not (has_splits and (path / "val").is_dir()):
+        return DataSplits(names, PROMPT, train, skipped=skipped)
+    val, others = _read_split("val", path / "val", known, columns)
+    return DataSplits(names, PROMPT, train, val, skipped=skipped + others)
 
 
 def _class_folders(folder: Path) -> list[str]:
@@ -51,16 +56,18 @@ def _columns(names: tuple[str, ...], known: list[str], folder: Path) -> list[int
     return columns_of(names, known, str(folder))
 
 
-def _read_split(split: str, folder: Path, known: list[str], columns: list[int]) -> ImageSet:
-    samples: list[Sample] = []
+def _read_split(split: str, folder: Path, known: list[str], columns: list[int]) -> tuple[ImageSet, Skipped]:
+    names: list[bytes] = []
     classes: list[int] = []
+    skipped: list[tuple[str, str]] = []
     for name in _class_folders(folder):
         if name not in known:
             raise ValueError(f"{folder / name} is of no class that the training images have: {', '.join(known[:10])}")
-        files = sorted(image_files(folder / name))
-        if not files:
+        found = find_images(folder / name)
+        if not found.images:
             raise ValueError(f"class folder {folder / name} holds no image")
-        samples += (Sample(spell(file.relative_to(folder).as_posix()), file) for file in files)
-        classes += [known.index(name)] * len(files)
+        names += (os.path.join(os.fsencode(name), file) for file in found.images)
+        classes += [known.index(name)] * len(found.images)
+        skipped += ((f"{spell(name)}/{file}", reason) for file, reason in found.skipped)
     targets = np.eye(len(known), dtype=np.int8)[classes][:, columns]
-    return ImageSet(split, tuple(samples), targets)
+    return ImageSet(split, FolderSamples.of(folder, names), targets), tuple(skipped)

@@ -2,6 +2,8 @@
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -13,6 +15,27 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
 # A 100 megapixel camera's photograph; decoded, it takes 300 MB. The labeler's own limit may be lower: it then refuses
 # that image alone.
 MAX_PIXELS = 100_000_000
+
+# A file of this many bytes could not hold more than an image of MAX_PIXELS, 32 bits each and not compressed. What is
+# longer is not read into memory.
+MAX_BYTES = 4 * MAX_PIXELS + 2**20
+
+# Progressive photographs have about ten scans. Each of some bytes passes over all pixels: thousands of them decode for
+# hours. libjpeg-turbo's own fuzzers give up after as many (its fuzz/decompress.cc).
+MAX_SCANS = 500
+_START_OF_SCAN = b"\xff\xda"
+
+# First bytes of images, those of FORMATS and those that are not read; where they stand and what they say. A BMP's "BM"
+# begins many a text.
+_SIGNATURES = (
+    (0, b"\xff\xd8\xff", "JPEG"), (0, b"\x89PNG\r\n\x1a\n", "PNG"), (0, b"GIF8", "GIF"), (8, b"WEBP", "WEBP"),
+    (0, b"II*\0", "TIFF"), (0, b"MM\0*", "TIFF"), (4, b"ftypheic", "HEIC"), (4, b"ftypheix", "HEIC"),
+    (4, b"ftypmif1", "HEIF"), (4, b"ftypavif", "AVIF"), (0, b"8BPS", "Photoshop"),
+    (4, b"JXL \r\n\x87\n", "JPEG XL"), (4, b"jP  \r\n\x87\n", "JPEG 2000"),
+)  # fmt: skip
+
+# Tag and values of EXIF's orientation that exchange width and height.
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 
 # Pillow warns of bombs from 89 megapixels on; MAX_PIXELS is checked before anything is decoded, and is an error.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -26,22 +49,57 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image.Image:
     times faster (measured, 25 against 161 ms).
     Raises ValueError with the reason for bytes that are not a whole image in one of FORMATS of at most MAX_PIXELS.
     """
+    with _opened(data) as image:
+        if at_least is not None:
+            image.draft(None, (2 * at_least, 2 * at_least))
+        image.load()
+        return _to_rgb(_upright(image))
+
+
+def inspect(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels, upright, of bytes that `decode` takes: they are decoded to their end, a JPEG at an
+    eighth of its size. Raises ValueError as `decode`."""
+    with _opened(data) as image:
+        width, height = image.size
+        image.draft(None, (1, 1))
+        image.load()
+        if image.format != "JPEG":  # whose few modes are all known
+            _to_rgb(image)
+        return (height, width) if _is_turned(image) else (width, height)
+
+
+def sniff(data: bytes) -> str | None:
+    """The format of an image by its first 16 bytes, None for what is no image or a BMP."""
+    return next((name for start, mark, name in _SIGNATURES if data.startswith(mark, start)), None)
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """The image by its header, for a block that decodes it; whatever is wrong with it becomes a ValueError."""
     if not data:
         raise ValueError("file is empty")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
-            if at_least is not None:
-                image.draft(None, (2 * at_least, 2 * at_least))
-            image.load()
-            return _to_rgb(_upright(image))
+            if image.format == "JPEG" and data.count(_START_OF_SCAN) > MAX_SCANS:
+                raise ValueError(f"JPEG of more than {MAX_SCANS} scans")
+            yield image
     except UnidentifiedImageError:
         raise ValueError(f"not an image in one of the formats {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError:
         raise ValueError(f"image is over the limit of {MAX_PIXELS // 1_000_000} megapixels") from None
     except Exception as error:  # decoders of damaged files raise OSError, SyntaxError, struct.error, EOFError and more
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Whether `_upright` exchanges width and height."""
+    try:
+        turned = image.getexif().get(_ORIENTATION) in _TURNED
+    except Exception:  # damaged: it stays as stored
+        return False
+    return turned and _upright(image) is not image
 
 
 def _upright(image: Image.Image) -> Image.Image:

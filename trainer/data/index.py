@@ -1,23 +1,25 @@
-"""Opens every image once, before anything depends on it: size, hash, and which files cannot be used and why."""
+"""Opens every image once, before anything depends on it: size, hash, and which files cannot be used and why.
 
-import csv
-import hashlib
+Columns, no objects: a million images take 100 MB, not a gigabyte.
+"""
+
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from trainer.data.images import decode
+from trainer.data.inspection import Facts, inspectors
 from trainer.data.names import spell
+from trainer.data.parallel import map_ahead
 from trainer.data.sample import ImageSet, Sample
-from trainer.files import write_atomically
+from trainer.files import whole_file
 
 _SCHEMA = pa.schema(
     [
@@ -32,86 +34,133 @@ _SCHEMA = pa.schema(
     ]
 )
 
+# The columns that make an IndexRow; the others are for people and other programs.
+_ROW = ["image_id", "width", "height", "bytes", "sha256", "reason"]
+
+# Files that a thread looks at before it reports: few enough that progress is seen with large photographs, enough that
+# handing tiny ones over costs little.
+CHUNK = 32
+# Of these, so many in one piece of the file: 20 MB as objects.
+CHUNKS_PER_GROUP = 512
+
 
 class IndexRow(NamedTuple):
-    """One file. image_id, path (absolute): spelled as in names.py. width and height: pixels after EXIF orientation, 0
-    where it failed. sha256: of the file's bytes, None where they could not be read. reason: why the file cannot be
-    used, "" where it can."""
+    """One file. image_id: spelled as in names.py. width and height: pixels after EXIF orientation, 0 where it
+    failed. sha256: of the file's bytes, None where they could not be read. reason: why the file cannot be used, ""
+    where it can. path: absolute, spelled alike; "" where it was not asked for."""
 
     image_id: str
-    path: str
     width: int
     height: int
     num_bytes: int
     sha256: bytes | None
     reason: str
+    path: str = ""
 
 
 @dataclass(frozen=True)
 class Index:
-    """One row per image, in the order of the image set that it was built from."""
+    """One row per image, in the order of the image set that it was built from.
 
-    rows: tuple[IndexRow, ...]
+    `table` has the columns of index.parquet, or those of IndexRow where it was read from there.
+    """
+
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def rows(self) -> tuple[IndexRow, ...]:
+        """All rows as objects."""
+        return _rows(self.table)
 
     @property
     def ok(self) -> NDArray[np.bool_]:
         """(N,) True where the image can be used."""
-        return np.array([not row.reason for row in self.rows], bool)
+        return np.asarray(pc.equal(self.table["reason"], "").to_numpy(), bool)
 
     @property
     def sizes(self) -> NDArray[np.int32]:
         """(N, 2) width and height in pixels after EXIF orientation, 0 where the image failed."""
-        return np.array([(row.width, row.height) for row in self.rows], np.int32).reshape(-1, 2)
+        return np.stack([self.table["width"].to_numpy(), self.table["height"].to_numpy()], axis=1)
+
+    @property
+    def hashes(self) -> tuple[bytes, ...]:
+        """sha256 of each usable image's bytes, in order."""
+        ok, hashes = self.ok, self.table["sha256"]
+        return tuple((hashes if ok.all() else hashes.filter(pa.array(ok))).to_pylist())  # a copy only where needed
 
     def failures(self) -> list[IndexRow]:
         """The rows of the images that cannot be used."""
-        return [row for row in self.rows if row.reason]
+        return list(_rows(self.table.filter(pa.array(~self.ok))))
+
+    def describes(self, images: ImageSet) -> bool:
+        """Whether it was built from these images, by their ids."""
+        ids = (image_id.as_py() for image_id in self.table["image_id"])
+        return len(self) == len(images) and all(
+            image_id == sample.image_id for image_id, sample in zip(ids, images.samples, strict=True)
+        )
 
     def write(self, path: Path) -> None:
         """Writes Parquet; the file appears whole or not at all."""
-        columns = list(zip(*self.rows, strict=True)) or [()] * len(IndexRow._fields)
-        *facts, reasons = (list(column) for column in columns)
-        status = ["failed" if reason else "ok" for reason in reasons]
-        buffer = pa.BufferOutputStream()
-        pq.write_table(pa.table([*facts, status, reasons], schema=_SCHEMA), buffer, compression="zstd")
-        write_atomically(path, buffer.getvalue().to_pybytes())
+        with whole_file(path) as draft:
+            pq.write_table(self.table, draft, compression="zstd")
 
     @classmethod
-    def read(cls, path: Path) -> "Index":
-        """What `write` wrote."""
-        table = pq.read_table(path, schema=_SCHEMA).drop_columns("status")
-        return cls(tuple(map(IndexRow, *(column.to_pylist() for column in table.columns))))
-
-    def write_failed_csv(self, path: Path) -> None:
-        """The failures as CSV with the columns image_id, path and reason; a file with the header alone says none."""
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(("image_id", "path", "reason"))
-            writer.writerows((row.image_id, row.path, row.reason) for row in self.failures())
+    def read(cls, path: Path, *, paths: bool = False) -> "Index":
+        """What `write` or `write_index` wrote; with the files' paths if asked for, which are most of it."""
+        columns = [*_ROW, "path"] if paths else _ROW
+        return cls(pq.read_table(path, columns=columns, memory_map=True, pre_buffer=False))
 
 
-def build_index(image_set: ImageSet, *, workers: int, progress: Callable[[int], None]) -> Index:
-    """Reads, hashes and fully decodes every file with `workers` threads (Pillow and hashlib release the GIL).
+def build_index(image_set: ImageSet, *, workers: int, progress: Callable[[int], object]) -> Index:
+    """Reads, hashes and fully decodes every file, `workers` at a time.
 
-    progress: called with the number of images done so far, after each one. The order is the image set's.
+    progress: called with the number of further images done, now and then. The order is the image set's.
     """
-    rows: list[IndexRow] = []
-    with ThreadPoolExecutor(workers) as pool:
-        for row in pool.map(_inspect, image_set.samples):
-            rows.append(row)
-            progress(len(rows))
-    return Index(tuple(rows))
+    return Index(pa.Table.from_batches(_inspected(image_set, workers, progress), _SCHEMA))
 
 
-def _inspect(sample: Sample) -> IndexRow:
-    path = spell(os.path.abspath(sample.path))
-    try:
-        data = sample.path.read_bytes()
-    except OSError as error:
-        return IndexRow(sample.image_id, path, 0, 0, 0, None, error.strerror or str(error))
-    sha256 = hashlib.sha256(data).digest()
-    try:
-        width, height = decode(data).size
-    except ValueError as error:
-        return IndexRow(sample.image_id, path, 0, 0, len(data), sha256, str(error))
-    return IndexRow(sample.image_id, path, width, height, len(data), sha256, "")
+def write_index(path: Path, image_set: ImageSet, *, workers: int, progress: Callable[[int], object]) -> None:
+    """The same into a Parquet file, piece by piece, which appears whole or not at all."""
+    with whole_file(path) as draft, pq.ParquetWriter(draft, _SCHEMA, compression="zstd") as writer:
+        for batch in _inspected(image_set, workers, progress):
+            writer.write_batch(batch)
+
+
+def _inspected(image_set: ImageSet, workers: int, progress: Callable[[int], object]) -> Iterator[pa.RecordBatch]:
+    samples = image_set.samples
+    starts = range(0, len(samples), CHUNK)
+    with inspectors(workers, len(samples)) as inspect:
+
+        def look(start: int) -> tuple[Sequence[Sample], list[Facts]]:
+            chunk = list(samples[start : start + CHUNK])
+            return chunk, inspect([os.fspath(sample.path) for sample in chunk])
+
+        seen: list[Sample] = []
+        facts: list[Facts] = []
+        for chunk, facts_of_chunk in map_ahead(look, starts, 2 * workers):
+            seen += chunk
+            facts += facts_of_chunk
+            progress(len(chunk))
+            if len(seen) >= CHUNK * CHUNKS_PER_GROUP:
+                yield _batch(seen, facts)
+                seen, facts = [], []
+        yield _batch(seen, facts)
+
+
+def _batch(samples: list[Sample], facts: list[Facts]) -> pa.RecordBatch:
+    ids = [sample.image_id for sample in samples]
+    paths = [spell(os.path.abspath(sample.path)) for sample in samples]
+    width, height, num_bytes, sha256, reasons = map(list, zip(*facts, strict=True)) if facts else ([] for _ in range(5))
+    status = ["failed" if reason else "ok" for reason in reasons]
+    columns = [ids, paths, width, height, num_bytes, sha256, status, reasons]
+    return pa.RecordBatch.from_arrays(
+        [pa.array(column, type) for column, type in zip(columns, _SCHEMA.types, strict=True)], schema=_SCHEMA
+    )
+
+
+def _rows(table: pa.Table) -> tuple[IndexRow, ...]:
+    names = [*_ROW, "path"] if "path" in table.column_names else _ROW
+    return tuple(map(IndexRow, *(table[name].to_pylist() for name in names)))

@@ -1,6 +1,7 @@
 """Squashed pixels in memory, so that an image file is read and decoded once per size and not once per epoch."""
 
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,7 +18,7 @@ class PixelCache:
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._free_bytes = max_bytes
-        self._pixels: dict[tuple[int, tuple[Sample, ...]], Pixels] = {}
+        self._pixels: dict[tuple[int, Sequence[Sample]], Pixels] = {}
 
     def pixels(self, image_set: ImageSet, image_size: int, workers: int) -> Pixels | None:
         """(N, S, S, 3) uint8, read with `workers` threads at first use; None where it does not fit.
@@ -42,7 +43,7 @@ def read_squashed(sample: Sample, image_size: int) -> Pixels:
         raise ValueError(f"{sample.path}: {error}") from error
 
 
-def _read_all(samples: tuple[Sample, ...], image_size: int, workers: int) -> Pixels:
+def _read_all(samples: Sequence[Sample], image_size: int, workers: int) -> Pixels:
     pixels = np.empty((len(samples), image_size, image_size, 3), np.uint8)
 
     def read(i: int) -> None:

@@ -13,6 +13,7 @@ from braceexpand import braceexpand
 from numpy.typing import NDArray
 
 from trainer.data.images import EXTENSIONS
+from trainer.data.names import spell
 from trainer.data.sample import DataSplits, ImageSet, Sample
 from trainer.files import whole_folder, write_json
 
@@ -84,7 +85,7 @@ def _unpack(shard: Path, folder: Path, number: str) -> Iterator[tuple[str, str, 
                     raise ValueError(f"sample '{key}' has {len(extensions)} images, expected one: it has {members}")
                 file = f"{number}/{count:07d}.{extensions[0]}"
                 (folder / file).write_bytes(parts[extensions[0]])
-                yield f"{shard.stem}/{key}", file, _label(key, parts)
+                yield spell(f"{shard.stem}/{key}"), file, _label(key, parts)
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise ValueError(f"{shard} is no usable shard: {error}") from None
 

@@ -82,7 +82,7 @@ def open_source(
 ) -> ExportSource:
     """The rest of it from a run's folder. Raises ValueError where the labels are of another set of images, or these are
     not where the run found them."""
-    index = Index.read(root / "index.parquet")
+    index = Index.read(root / "index.parquet", paths=True)
     rows = [row for row in index.rows if not row.reason]
     if [row.image_id for row in rows] != list(labels.file_names):
         raise ValueError(f"{root / LABELS} is not of the images in {root / 'index.parquet'}")

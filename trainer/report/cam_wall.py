@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from trainer.data.names import unspell
 from trainer.map_samples import choose_samples
 from trainer.report.pictures import Box, Picture, Pictures
 from trainer.report.run_files import FloatArray, RunFiles
@@ -69,7 +70,7 @@ def build(run: RunFiles, pictures: Pictures, per_class: int) -> Wall | None:
 
 def _item(run: RunFiles, pictures: Pictures, image: int, c: int, map_hw: npt.NDArray[np.float16] | None) -> WallItem:
     row = run.images[image]
-    path = Path(row.path)
+    path = Path(unspell(row.path))
     box, clip_of_crop = _view(run, image, c)
     share: Box | None = None
     if box is not None:

@@ -117,7 +117,7 @@ class RunFiles:
     def index(self) -> tuple[IndexRow, ...]:
         """All training images; empty while they are being looked at."""
         path = self.root / "index.parquet"
-        return Index.read(path).rows if path.exists() else ()
+        return Index.read(path, paths=True).rows if path.exists() else ()
 
     @cached_property
     def images(self) -> tuple[IndexRow, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.data.images import decode
+from trainer.data.images import MAX_SCANS, decode, inspect, sniff
 
 ORIENTATION = 0x0112  # EXIF tag
 
@@ -110,3 +110,39 @@ def test_shrunk_decoding_stays_large_enough() -> None:
     data = encode(picture(1600, 1200), "JPEG")
     assert decode(data, at_least=128).size == (400, 300)
     assert decode(data, at_least=448).size == (1600, 1200)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (333, 7), (100, 101)])
+def test_the_size_is_that_of_the_pixels(size: tuple[int, int], orientation: int) -> None:
+    """Would fail if boxes of images were cut in a frame of another size: it is told from an eighth of the JPEG."""
+    data = encode(picture(*size), "JPEG", exif=exif(orientation))
+    assert inspect(data) == decode(data).size
+    data = encode(picture(*size), "PNG", exif=exif(orientation))
+    assert inspect(data) == decode(data).size
+
+
+def test_inspection_decodes_to_the_end() -> None:
+    """Would fail if an image passed that training cannot read hours later."""
+    for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP"):
+        data = encode(Image.effect_noise((300, 200), 50), kind)
+        assert inspect(data) == (300, 200)
+        with pytest.raises(ValueError, match=r"\w"):
+            inspect(data[: len(data) * 3 // 4])
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused() -> None:
+    """Would fail if a file of some megabytes held a processor for hours."""
+    data = encode(picture(), "JPEG", progressive=True)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    assert decode(data[:-2] + scan * 10 + data[-2:]).size == (40, 30)
+    with pytest.raises(ValueError, match=f"more than {MAX_SCANS} scans"):
+        decode(data[:-2] + scan * MAX_SCANS + data[-2:])
+
+
+def test_first_bytes_tell_the_format() -> None:
+    """Photographs with a wrong suffix are named, texts are not."""
+    for kind in ("JPEG", "PNG", "WEBP", "GIF", "TIFF"):
+        assert sniff(encode(picture(), kind)[:16]) == kind
+    for text in (b"", b"BM, said the text", b"RIFF....AVI ", b"<svg"):
+        assert sniff(text) is None

@@ -1,7 +1,10 @@
 """The index of a folder with good and broken files."""
 
-import csv
 import hashlib
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from trainer.data.index import Index, build_index
+from trainer.data import index as index_module
+from trainer.data import inspection
+from trainer.data.index import Index, build_index, write_index
 from trainer.data.sample import ImageSet, Sample
 
 
@@ -42,7 +47,7 @@ def test_index_tells_usable_from_broken(images: ImageSet) -> None:
     assert "empty" in reasons["empty.jpg"]
     assert "not an image" in reasons["text.png"]
     assert "No such file" in reasons["gone.jpg"]
-    assert counts == [1, 2, 3, 4, 5, 6, 7]
+    assert sum(counts) == 7
 
 
 def test_rows_hold_the_bytes_facts(images: ImageSet) -> None:
@@ -52,16 +57,65 @@ def test_rows_hold_the_bytes_facts(images: ImageSet) -> None:
     assert (good.sha256, good.num_bytes) == (hashlib.sha256(data).digest(), len(data))
 
 
-def test_order_does_not_depend_on_workers(images: ImageSet) -> None:
+def test_order_does_not_depend_on_workers(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would fail if processes, which large sets are given to, saw other facts, or mixed rows up."""
+    monkeypatch.setattr(index_module, "CHUNK", 2)
     one, four = (build_index(images, workers=workers, progress=lambda _: None) for workers in (1, 4))
-    assert one == four
+    monkeypatch.setattr(inspection, "PROCESSES_FROM", 1)
+    processes = build_index(images, workers=2, progress=lambda _: None)
+    assert one == four == processes
     assert [row.image_id for row in one.rows] == [sample.image_id for sample in images.samples]
 
 
 def test_written_index_reads_back(images: ImageSet, tmp_path: Path) -> None:
     index = build_index(images, workers=1, progress=lambda _: None)
     index.write(tmp_path / "index.parquet")
-    assert Index.read(tmp_path / "index.parquet") == index
+    assert Index.read(tmp_path / "index.parquet").rows == index.rows
+
+
+def test_written_piece_by_piece_it_is_the_same(
+    images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would fail if a row were lost between two pieces."""
+    monkeypatch.setattr(index_module, "CHUNK", 1)
+    monkeypatch.setattr(index_module, "CHUNKS_PER_GROUP", 3)
+    write_index(tmp_path / "index.parquet", images, workers=2, progress=lambda _: None)
+    index = Index.read(tmp_path / "index.parquet")
+    assert index.rows == build_index(images, workers=1, progress=lambda _: None).rows
+    assert index.describes(images)
+    assert not index.describes(images.subset([0, 1, 2, 3, 4, 6, 5]))
+    assert not index.describes(images.subset(range(6)))
+    assert index.hashes == tuple(hashlib.sha256(s.path.read_bytes()).digest() for s in images.samples[:3])
+
+
+@pytest.mark.timeout(60)
+def test_a_file_that_kills_its_process_is_one_failed_file(images: ImageSet, tmp_path: Path) -> None:
+    """Would fail if a decoder's crash ended the run, or took a good neighbour with it. Whoever opens a FIFO waits for
+    its writer, which here kills the reader."""
+    deadly = tmp_path / "deadly.jpg"
+    os.mkfifo(deadly)
+    good = str(images.samples[0].path)
+    with inspection.InspectionProcess() as process:
+        with ThreadPoolExecutor(1) as pool:
+            looking = pool.submit(process.inspect, [good, str(deadly)])
+            for _ in range(2):  # among others, and alone
+                pid = process.pid
+                with deadly.open("wb"):
+                    os.kill(pid, signal.SIGKILL)
+                while process.pid == pid:
+                    time.sleep(0.01)
+            facts = looking.result(timeout=60)
+        assert [bool(fact.reason) for fact in facts] == [False, True]
+        assert "crashed" in facts[1].reason
+        assert process.inspect([good]) == facts[:1], "it works on"
+
+
+def test_a_file_that_cannot_be_in_memory_is_not_read(tmp_path: Path) -> None:
+    """Would fail if one file of a terabyte, which takes no place on a disk, ended the run for want of memory."""
+    with (tmp_path / "huge.jpg").open("wb") as file:
+        file.truncate(2**40)
+    [facts] = inspection.inspect_files([str(tmp_path / "huge.jpg")])
+    assert "limit" in facts.reason
 
 
 def test_parquet_columns_are_the_documented_ones(images: ImageSet, tmp_path: Path) -> None:
@@ -73,16 +127,8 @@ def test_parquet_columns_are_the_documented_ones(images: ImageSet, tmp_path: Pat
     assert str(table.schema.field("sha256").type) == "fixed_size_binary[32]"
 
 
-def test_failures_as_csv(images: ImageSet, tmp_path: Path) -> None:
-    build_index(images, workers=1, progress=lambda _: None).write_failed_csv(tmp_path / "failed.csv")
-    with (tmp_path / "failed.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["image_id"] for row in rows] == ["cut.jpg", "empty.jpg", "text.png", "gone.jpg"]
-    assert all(row["reason"] and row["path"] for row in rows)
-
-
 def test_index_of_no_images(tmp_path: Path) -> None:
     index = build_index(ImageSet("train", ()), workers=1, progress=lambda _: None)
     index.write(tmp_path / "index.parquet")
-    assert Index.read(tmp_path / "index.parquet") == index
+    assert Index.read(tmp_path / "index.parquet").rows == index.rows
     assert index.sizes.shape == (0, 2)
