@@ -95,7 +95,7 @@ def _require_packages() -> None:
 
 def _pixels(place: Path, size: int, *, given: bool) -> tuple[list[Pixels], int]:
     """NUM_IMAGES images (S, S, 3), and how many of them are pictures; the rest is noise of coarse and fine grain."""
-    samples = find_images([place]) if given else _samples_of_run(place)
+    samples = find_images([place])[0] if given else _samples_of_run(place)
     pixels: list[Pixels] = []
     for sample in samples:
         if len(pixels) == NUM_IMAGES:
