@@ -4,7 +4,7 @@ BIN := .venv/bin
 # progress shows at once, also through a pipe
 export PYTHONUNBUFFERED := 1
 
-.PHONY: install demo ablation test test-slow check format proto bench clean
+.PHONY: install demo ablation test test-slow check format proto docs licences bench clean
 
 install: .venv/.installed
 
@@ -42,6 +42,14 @@ format: install
 
 proto: install
 	$(BIN)/python tools/generate_stubs.py
+	$(BIN)/python -m tools.proto_docs
+
+# the variable silences the theme's notice about other programs
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+licences: install
+	$(BIN)/python -m tools.licences
 
 bench: install
 	$(BIN)/python -m benchmarks.labeler_throughput

@@ -21,20 +21,3 @@ def test_the_tree_is_the_one_on_disk() -> None:
     assert {name.split("/")[0] for name in told} == {
         name for name in top if name not in ignored and not name.endswith(".egg-info") and name != "__pycache__"
     }
-
-
-def test_flags_and_commands_exist() -> None:
-    """Would fail if README named a flag or a target that is gone."""
-    from trainer.config import RunConfig
-
-    flags = {f"--{name.replace('_', '-')}" for name in RunConfig.__dataclass_fields__} | {
-        "--output",
-        "--help",
-        "--config",
-    }
-    for line in re.findall(r"^(?:\.venv/bin/ccd .*|    --.*)$", README, re.MULTILINE):
-        command = line.split("#")[0]
-        if "compare" not in command:
-            assert set(re.findall(r"--[a-z-]+", command)) <= flags, line
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"(?m)^make ([a-z-]+)", README)) <= targets
