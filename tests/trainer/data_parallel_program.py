@@ -26,6 +26,7 @@ from trainer.methods.sarb import SarbObjective
 from trainer.model import CamClassifier, Classifier, create_backbone
 from trainer.objective import LossObjective, Objective
 from trainer.semantic_decoupling import SemanticClassifier
+from trainer.updates import Updates
 
 # Batches of 5 and of 1: two processes have 2 and 3 images, and then none and 1.
 NUM_IMAGES, NUM_CLASSES, BATCH_SIZE, IMAGE_SIZE = 6, 4, 5, 64
@@ -80,15 +81,15 @@ def train(method: str, share: Share) -> dict[str, Tensor]:
         labels = torch.where(labels < 0.5, torch.nan, (labels > 0.6).float())
     goal.begin(labels)
     modules = nn.ModuleDict({"model": model, "objective": goal})
-    optimizer = torch.optim.SGD(modules.parameters(), lr=0.01)  # Adam would blow rounding up to whole steps
+    updates = Updates(torch.optim.SGD(modules.parameters(), lr=0.01))  # Adam would blow rounding up to whole steps
     found = {}
     for epoch in EPOCHS:
         torch.manual_seed(epoch)
         goal.begin_epoch(epoch, 20)
         result = train_one_epoch(
-            model, goal, batches(epoch, share, two_views=goal.wants_strong_view(epoch)), optimizer, CPU,
+            model, goal, batches(epoch, share, two_views=goal.wants_strong_view(epoch)), updates, CPU,
             labels=labels.numpy(), rows=np.arange(NUM_IMAGES), parallel=DataParallel(share),
-            advance=lambda count, note="": None,
+            advance=lambda *_, **__: None,
         )  # fmt: skip
         goal.end_epoch()
         found |= {f"{epoch}.{name}": torch.tensor(value) for name, value in result.losses.items()}

@@ -50,7 +50,7 @@ def test_a_pass_holds_one_batch_of_maps_and_reads_few_images_ahead(image_bytes) 
     )
     earlier: list[weakref.ref[np.ndarray]] = []
     seen = 0
-    for indices, logits, cams in predict(Means(), batches, Machine(CPU, torch.float32), advance=silent):
+    for indices, logits, cams in predict(Means(), batches, Machine(CPU, torch.float32)):
         assert cams.shape == (2, 3, 16, 16)
         seen += len(indices)
         assert file.reads <= seen + 2 * BATCHES_AHEAD
@@ -92,6 +92,6 @@ def test_batches_and_results_cross_to_a_gpu_and_back(image_bytes, tmp_path: Path
     )  # fmt: skip
     both = []
     for device in (CPU, torch.device("cuda")):
-        passes = predict(Means(), batches, Machine(device, torch.float32), advance=silent)
+        passes = predict(Means(), batches, Machine(device, torch.float32))
         both.append(np.concatenate([logits for _, logits, _ in passes]))
     np.testing.assert_allclose(both[0], both[1], atol=1e-4)

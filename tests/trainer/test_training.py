@@ -41,7 +41,7 @@ def make_run(tmp_path: Path, image_bytes: Callable[..., bytes]) -> MakeRun:
         wanted = RunConfig(**(small | schedule | settings))
         config = resolve(wanted, data_format="folder", num_classes=NUM_CLASSES, prompt="{}")
         return Run(
-            data="folder", config=config, folder=RunFolder(tmp_path / name), console=Console(quiet=True),
+            data="folder", config=config, own_folder=RunFolder(tmp_path / name), console=Console(quiet=True),
             machine=machine or Machine.choose(config), cache=PixelCache(), class_names=("a", "b", "c"),
             train=ImageSet("train", samples), hashes=(), sizes=np.full((NUM_IMAGES, 2), 96, np.int32),
             validation=None, failed=(), published=None,

@@ -71,7 +71,7 @@ def test_killed_among_completed_labels_a_run_ends_with_the_same_bits(method: str
     checkpoints = [each.folder.path("checkpoints/last.safetensors").read_bytes() for each in (run, killed)]
     assert checkpoints[0] == checkpoints[1]
     assert whole.model.adjacency.diagonal().sum() > 0
-    rates = [group["lr"] for group in resumed._optimizer.param_groups]
+    rates = [group["lr"] for group in resumed._updates.optimizer.param_groups]
     assert rates == pytest.approx([1e-5, 3e-5, 1e-5]), "backbone, head, objective"
 
 

@@ -52,6 +52,7 @@ def test_stopped_before_each_file_it_ends_with_the_same_bytes(
 
         shutil.rmtree(folder, ignore_errors=True)
         monkeypatch.setattr(exported_model, "write_atomically", write_or_die)
+        monkeypatch.setattr("trainer.checksums.write_atomically", write_or_die)
         monkeypatch.setattr("trainer.files.write_atomically", write_or_die)
         with pytest.raises(Killed):
             export(folder, classifier)
