@@ -19,7 +19,7 @@ SOURCES = {
 NEEDS = {"labeler_service": "labeler", "trainer": "trainer"}
 
 
-# --logger asks for them by name and says how to install them. No extra does: one wants an older Pillow, both are optional.
+# --logger asks for them by name and says how to install them; no extra does, as trackio wants an older Pillow.
 UNDECLARED = {"trackio", "wandb"}
 
 
