@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from trainer.checksums import write_checksums
 from trainer.data.index import Index
-from trainer.data.names import unspell
 from trainer.data.pixel_cache import read_squashed
 from trainer.data.sample import Sample
 from trainer.data.transforms import Pixels, normalise
@@ -115,7 +114,7 @@ def _pixels(place: Path, size: int, *, given: bool) -> tuple[list[Pixels], int]:
 def _samples_of_run(folder: Path) -> list[Sample]:
     index = folder.parent / "index.parquet"
     rows = Index.read(index, paths=True).rows if index.is_file() else ()
-    return [Sample(row.image_id, Path(unspell(row.path))) for row in rows if not row.reason]
+    return [Sample(row.image_id, row.file) for row in rows if not row.reason]
 
 
 def _write(path: Path, trained: TrainedModel, inputs: Tensor, dtype: torch.dtype) -> Parity:

@@ -62,7 +62,7 @@ def test_broken_files_are_named_once_and_the_rest_is_used(
     assert {
         path.relative_to(output / "cams").with_suffix("").as_posix() for path in (output / "cams").rglob("*.npz")
     } == {*labels["file_name"].to_pylist()}
-    assert text.splitlines()[-1] == f"report: {output / 'report.html'}"
+    assert text.splitlines()[-2:] == [f"report: {output / 'report.html'}", f"next: ccd review {output}"]
     assert "truncated.jpg" in (output / "report.html").read_text()
     assert np.load(output / "labels" / "classifier.npy").shape == probs.shape
     assert len(np.load(output / "labels" / "embeddings.npy")) == len(probs)
@@ -98,7 +98,7 @@ def predictions(output: Path) -> np.ndarray:
 
     machine = Machine(torch.device("cpu"), torch.float32)
     trained = open_model(output, machine.device)
-    rows = [row for row in Index.read(output / "index.parquet").rows if not row.reason]
+    rows = [row for row in Index.read(output / "index.parquet", paths=True).rows if not row.reason]
     images = ImageSet("train", tuple(Sample(row.image_id, Path(row.path)) for row in rows))
     batches = EvaluationBatches(
         images, image_size=trained.image_size, mean=trained.mean, std=trained.std, batch_size=8, workers=1

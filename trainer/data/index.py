@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from trainer.data.inspection import Facts, inspectors
-from trainer.data.names import spell
+from trainer.data.names import spell, unspell
 from trainer.data.parallel import map_ahead
 from trainer.data.sample import ImageSet, Sample
 from trainer.files import whole_file
@@ -56,6 +56,12 @@ class IndexRow(NamedTuple):
     sha256: bytes | None
     reason: str
     path: str = ""
+
+    @property
+    def file(self) -> Path:
+        """The file itself, of a row whose path was asked for."""
+        assert self.path
+        return Path(unspell(self.path))
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def open_source(
     rows = [row for row in index.rows if not row.reason]
     if [row.image_id for row in rows] != list(labels.file_names):
         raise ValueError(f"{root / LABELS} is not of the images in {root / 'index.parquet'}")
-    paths = tuple(os.path.abspath(unspell(row.path)) for row in rows)
+    paths = tuple(str(row.file) for row in rows)
     if not os.path.exists(paths[0]):
         raise ValueError(f"the images of {root} are not where they were: there is no {spell(paths[0])}")
     return ExportSource(

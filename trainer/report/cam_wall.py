@@ -1,12 +1,10 @@
 """Section 4: for every class, where the classifier looked, the crop it asked CLIP about, and what came of it."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from trainer.data.names import unspell
 from trainer.map_samples import choose_samples
 from trainer.report.pictures import Box, Picture, Pictures
 from trainer.report.run_files import FloatArray, RunFiles
@@ -70,7 +68,7 @@ def build(run: RunFiles, pictures: Pictures, per_class: int) -> Wall | None:
 
 def _item(run: RunFiles, pictures: Pictures, image: int, c: int, map_hw: npt.NDArray[np.float16] | None) -> WallItem:
     row = run.images[image]
-    path = Path(unspell(row.path))
+    path = row.file
     box, clip_of_crop = _view(run, image, c)
     share: Box | None = None
     if box is not None:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
@@ -117,7 +116,7 @@ def _item(run: RunFiles, pictures: Pictures, row: ReviewRow) -> ReviewItem:
     labels = _labels(run)
     return ReviewItem(
         image.image_id,
-        pictures.thumbnail(Path(image.path)),
+        pictures.thumbnail(image.file),
         row.class_index,
         row.score,
         _opinions(run.clip, row.image),
@@ -134,5 +133,5 @@ def _opinions(rows: FloatArray | None, image: int) -> tuple[Opinion, ...]:
 
 def _duplicate(run: RunFiles, pictures: Pictures, pair: Duplicate) -> DuplicateItem:
     first, second = run.images[pair.first], run.images[pair.second]
-    shown = (pictures.thumbnail(Path(first.path)), pictures.thumbnail(Path(second.path)))
+    shown = (pictures.thumbnail(first.file), pictures.thumbnail(second.file))
     return DuplicateItem((first.image_id, second.image_id), shown, pair.similarity)

@@ -70,7 +70,7 @@ def test_order_does_not_depend_on_workers(images: ImageSet, monkeypatch: pytest.
 def test_written_index_reads_back(images: ImageSet, tmp_path: Path) -> None:
     index = build_index(images, workers=1, progress=lambda _: None)
     index.write(tmp_path / "index.parquet")
-    assert Index.read(tmp_path / "index.parquet").rows == index.rows
+    assert Index.read(tmp_path / "index.parquet", paths=True).rows == index.rows
 
 
 def test_written_piece_by_piece_it_is_the_same(
@@ -80,7 +80,7 @@ def test_written_piece_by_piece_it_is_the_same(
     monkeypatch.setattr(index_module, "CHUNK", 1)
     monkeypatch.setattr(index_module, "CHUNKS_PER_GROUP", 3)
     write_index(tmp_path / "index.parquet", images, workers=2, progress=lambda _: None)
-    index = Index.read(tmp_path / "index.parquet")
+    index = Index.read(tmp_path / "index.parquet", paths=True)
     assert index.rows == build_index(images, workers=1, progress=lambda _: None).rows
     assert index.describes(images)
     assert not index.describes(images.subset([0, 1, 2, 3, 4, 6, 5]))
@@ -130,5 +130,5 @@ def test_parquet_columns_are_the_documented_ones(images: ImageSet, tmp_path: Pat
 def test_index_of_no_images(tmp_path: Path) -> None:
     index = build_index(ImageSet("train", ()), workers=1, progress=lambda _: None)
     index.write(tmp_path / "index.parquet")
-    assert Index.read(tmp_path / "index.parquet").rows == index.rows
+    assert Index.read(tmp_path / "index.parquet", paths=True).rows == index.rows
     assert index.sizes.shape == (0, 2)

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from trainer.config import RunConfig, resolve
-from trainer.data.folder import image_files
+from trainer.data.folder import read_folder
 from trainer.data.index import build_index
-from trainer.data.sample import ImageSet, Sample
 from trainer.files import write_json
 from trainer.map_samples import MapSamples, choose_samples
 from trainer.metrics import average_precisions
@@ -96,9 +95,7 @@ class _Writer:
         self.config = config
 
     def index(self) -> None:
-        files = sorted(image_files(self.photos))
-        samples = tuple(Sample(file.relative_to(self.photos).as_posix(), file) for file in files)
-        index = build_index(ImageSet("train", samples), workers=1, progress=lambda _: None)
+        index = build_index(read_folder(self.photos, CLASSES).train, workers=1, progress=lambda _: None)
         index.write(self.folder.path("index.parquet"))
         self.sizes = index.sizes[index.ok]
         self.image_ids = [row.image_id for row in index.rows if not row.reason]
