@@ -51,8 +51,9 @@ class PlainLoop:
         self._machine = machine
         self._model = model.to(machine.device).to(memory_format=torch.channels_last)
         self._optimizer = torch.optim.Adam(model.parameters(), lr=1e-5)
+        config = resolve_data_config(model=model)  # type: ignore[no-untyped-call]
         self._loader = DataLoader(
-            TwoViews(paths, labels, _transforms(image_size, resolve_data_config(model=model))), batch_size=batch_size,
+            TwoViews(paths, labels, _transforms(image_size, config)), batch_size=batch_size,
             shuffle=True, num_workers=workers, persistent_workers=True, pin_memory=machine.is_cuda,
         )  # fmt: skip
 
@@ -69,7 +70,7 @@ class PlainLoop:
             loss = F.binary_cross_entropy_with_logits(weak_logits, labels)
             loss = loss + F.binary_cross_entropy_with_logits(strong_logits, weak_logits.detach().sigmoid())
             self._optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
         if self._machine.is_cuda:
             torch.cuda.synchronize(device)

@@ -66,7 +66,7 @@ class CcdEpoch:
     def _ready(self) -> Iterator[Batch]:
         """The images of the first batch, as often as there are batches; each image has its index once."""
         first = next(self._batches.epoch(0))
-        indices = torch.arange(len(self._run.train)).split(len(first.indices))
+        indices = torch.split(torch.arange(len(self._run.train)), len(first.indices))
         for part, batch in zip(indices, repeat(first), strict=False):
             strong = None if batch.strong is None else batch.strong[: len(part)]
             yield Batch(batch.weak[: len(part)], strong, part)

@@ -75,7 +75,7 @@ class _Pending:
         self._terms, self._probs_BC = (tensor.to("cpu", non_blocking=True) for tensor in (terms.detach(), probs_BC))
         self._arrived = None
         if logits.device.type == "cuda":
-            self._arrived = torch.cuda.Event()
+            self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._arrived.record(torch.cuda.current_stream(logits.device))
 
     def wait(self) -> tuple[Tensor, Tensor]:

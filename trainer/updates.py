@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 class WeightAverage(AveragedModel):
     """Exponential moving average of a model's weights and buffers; `module` is the averaged model.
@@ -19,7 +21,7 @@ class WeightAverage(AveragedModel):
         super().__init__(model, multi_avg_fn=self._mix, use_buffers=True)
         self._decay = decay
 
-    def _mix(self, averages: list[Tensor], tensors: list[Tensor], _: Tensor | int) -> None:
+    def _mix(self, averages: Tensors, tensors: Tensors, _: Tensor | int) -> None:
         updates = int(self.n_averaged)  # ours stays on the CPU: the argument would make the GPU wait
         kept = min(self._decay, (1 + updates) / (10 + updates))
         if averages[0].is_floating_point():

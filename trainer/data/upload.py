@@ -16,7 +16,7 @@ def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]
     On CUDA images go through a stream of their own: while a step computes, those of the next one are copied, if they
     lie in pinned memory. channels_last is what convolutions are fastest in, on CUDA tensor cores and with oneDNN alike.
     """
-    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
     for batch in batches:
         with nullcontext() if stream is None else torch.cuda.stream(stream):
             weak, strong = _copied(batch.weak, device), _copied(batch.strong, device)
