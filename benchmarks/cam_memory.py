@@ -40,7 +40,7 @@ def main(
     _pass(trainee, 2 * trainee.batch_size, view_size)  # warm: libraries and threads take their memory once
     few, many = (_pass(trainee, number, view_size) for number in (images, 3 * images))
     batch = 2 * trainee.batch_size * 3 * view_size**2 * 4  # the trainer predicts in batches of twice the size, float32
-    rows = {
+    rows: dict[str, list[float | str]] = {
         f"peak of {images} images": [few / 2**20],
         f"peak of {3 * images} images": [many / 2**20],
         "one batch of pixels": [batch / 2**20],
