@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from timm.optim._param_groups import param_groups_layer_decay
+from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
 from torch import nn
 
 from trainer.config import Settings
