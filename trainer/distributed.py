@@ -6,8 +6,10 @@ processes that torchrun started to one another and nowhere else.
 
 import os
 import signal
+import socket
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -19,6 +21,10 @@ Value = TypeVar("Value")
 # The others wait for the main process while it warms up or a slow labeler is out of reach. That a process has died is
 # noticed by torchrun and by its closed connections, not by a timeout.
 PATIENCE = timedelta(days=14)
+
+# How the main process's store is found.
+PORT_KEY = "ccd/port"
+CONNECT_SECONDS, RETRY_SECONDS = 5.0, 0.1
 
 
 class PeerLostError(RuntimeError):
@@ -35,12 +41,35 @@ def process_group() -> Iterator[None]:
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    store = _store_of_this_attempt(rank) if dist.is_torchelastic_launched() else None
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with peers_watched():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     if not is_main():  # it has nothing to clean up, and Python's handler would not run while it waits for the others
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     yield
     dist.destroy_process_group()
+
+
+def _store_of_this_attempt(rank: int) -> dist.Store:
+    """Where the processes find each other: served by the main one, whose port torchrun's own store tells.
+
+    torchrun's store outlives a restart, and so do the addresses in it of processes that are dead; one that read them
+    before they were overwritten would never find the others (https://github.com/pytorch/pytorch/issues/135712). A dead
+    server does not answer, and then its port is read again.
+    """
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    agent = dist.TCPStore(address, port, is_master=False)
+    if rank == 0:
+        store = dist.TCPStore(address, 0, is_master=True, wait_for_workers=False)
+        agent.set(PORT_KEY, str(store.port))
+        return store
+    while True:
+        port = int(agent.get(PORT_KEY))
+        with suppress(OSError, dist.DistError), socket.create_connection((address, port), timeout=CONNECT_SECONDS):
+            return dist.TCPStore(address, port, is_master=False)
+        time.sleep(RETRY_SECONDS)
 
 
 def rank() -> int:
