@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 Value = TypeVar("Value")
 
@@ -52,7 +53,7 @@ def process_group() -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def _store_of_this_attempt(rank: int) -> dist.Store:
+def _store_of_this_attempt(rank: int) -> TCPStore:
     """Where the processes find each other: served by the main one, whose port torchrun's own store tells.
 
     torchrun's store outlives a restart, and so do the addresses in it of processes that are dead; one that read them
@@ -60,15 +61,15 @@ def _store_of_this_attempt(rank: int) -> dist.Store:
     server does not answer, and then its port is read again.
     """
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    agent = dist.TCPStore(address, port, is_master=False)
+    agent = TCPStore(address, port, is_master=False)
     if rank == 0:
-        store = dist.TCPStore(address, 0, is_master=True, wait_for_workers=False)
+        store = TCPStore(address, 0, is_master=True, wait_for_workers=False)
         agent.set(PORT_KEY, str(store.port))
         return store
     while True:
         port = int(agent.get(PORT_KEY))
         with suppress(OSError, dist.DistError), socket.create_connection((address, port), timeout=CONNECT_SECONDS):
-            return dist.TCPStore(address, port, is_master=False)
+            return TCPStore(address, port, is_master=False)
         time.sleep(RETRY_SECONDS)
 
 
