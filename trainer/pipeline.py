@@ -24,7 +24,7 @@ from trainer.first_lines import show_failures
 from trainer.labeling import Labeler
 from trainer.methods import METHODS
 from trainer.probe import estimate, is_worth_a_probe, show_estimate
-from trainer.publishing import publish_labels
+from trainer.published_labels import publish
 from trainer.run_thresholds import offer_thresholds
 from trainer.session import Run, open_run
 from trainer.summary import evaluate, print_labels, print_summary, summarise
@@ -82,7 +82,7 @@ def _stages(run: Run, labeler: Labeler, report: Report, probe: bool | None) -> O
     with run.folder.stage("evaluation"):
         quality = evaluate(run, training)
         if config.method == "ccd":
-            publish_labels(run)
+            publish(run.folder.root, split=run.train.name)
         export_model(run, training, quality)
     write_classifier_outputs(run, training)
     if config.method == "ccd":
@@ -114,7 +114,7 @@ def label_pipeline(data: str, output: Path, config: RunConfig, console: Console)
             else:
                 METHODS["ccd"].initial_labels(run, labeler)
         failed = _write_failed(run)
-        print_labels(run, publish_labels(run), len(failed), console)
+        print_labels(run, publish(run.folder.root, split=run.train.name), len(failed), console)
         return failed
     finally:
         run.folder.close()

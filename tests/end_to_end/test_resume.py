@@ -66,6 +66,7 @@ def test_killed_in_every_stage_the_run_ends_with_the_same_bits(
     assert summary["map"] == expected["map"]
 
 
+@pytest.mark.slow
 def test_a_watched_run_with_an_estimate_ends_with_the_same_bits(
     undisturbed: Path,
     labeler,
