@@ -2,10 +2,8 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,18 +31,12 @@ def arguments(labeler, small_run_on_voc: SmallRunOnVoc) -> Callable[[Path], tupl
 
 
 @pytest.fixture(scope="module")
-def torchrun() -> StartUnderTorchrun:
+def torchrun(start_trainer: Callable[..., "subprocess.Popen[str]"]) -> StartUnderTorchrun:
     """torchrun(*arguments, restarts=0): the trainer in two processes, their output in a pipe."""
 
     def start(*arguments: object, restarts: int = 0) -> "subprocess.Popen[str]":
         launcher = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", f"--max-restarts={restarts}")
-        return subprocess.Popen(
-            [sys.executable, "-m", *launcher, "-m", "trainer", *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+        return start_trainer(*arguments, program=("-m", *launcher, "-m", "trainer"))
 
     return start
 

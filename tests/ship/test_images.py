@@ -21,6 +21,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("buildah", "mmdebstrap", "unshare", "nsenter", "setpriv")
+UV_CACHE = "/root/.cache/uv"  # where uv looks in the builder, which is root's
 PORT = 50051  # the labeler image's own
 # What reaches a package index from this machine, as a company's own base image would carry it.
 PASSED_ON = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PIP_INDEX_URL", "PIP_CERT", "UV_DEFAULT_INDEX", "SSL_CERT_FILE")
@@ -126,7 +127,7 @@ def built(buildah: Buildah, base: str) -> Callable[[str], AbstractContextManager
     @contextmanager
     def build(name: str) -> Iterator[Image]:
         uv_cache = subprocess.run([sys.executable, "-m", "uv", "cache", "dir"], capture_output=True, text=True)
-        shared = ["--volume", f"{uv_cache.stdout.strip()}:/root/.cache/uv"] if uv_cache.returncode == 0 else []
+        shared = ["--volume", f"{uv_cache.stdout.strip()}:{UV_CACHE}"] if uv_cache.returncode == 0 else []
         buildah(
             "build", "--format", "docker", "--build-arg", f"PYTHON_IMAGE={base}", *shared,
             "--file", f"Dockerfile.{name}", "--tag", name, ".",
@@ -180,7 +181,7 @@ def test_the_trainer_trains(built: Callable[..., Any], start_labeler: Callable[.
     flags = ["--classes", "cat, dog", "--epochs", "2", "--warmup-epochs", "1", "--batch-size", "4"]
     with built("trainer") as image:
         assert left_over(image) == []
-        run = image.start("run", "/tmp/data", "--labeler", address, "--output", "/work/run", *flags, data=photos)
+        run = image.start("run", "/tmp/data", "--labeler", address, "--output", "/workspace/run", *flags, data=photos)
         output, _ = run.communicate()
     assert run.returncode == 0, output
     assert "train: 8 images" in output

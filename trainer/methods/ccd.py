@@ -75,8 +75,8 @@ def initial_labels(run: Run, labeler: Labeler) -> FloatArray:
     """
     if run.folder.done("initial_labels"):
         return load_rows(run.folder.path("labels/initial.npy"))
+    raw = global_probabilities(run, labeler)
     with run.folder.stage("initial_labels"):
-        raw = global_probabilities(run, labeler)
         _write_bias(run, labeler, raw)
         labels = calibrated(run, labeler, raw)
         save_rows(run.folder.path("labels/initial.npy"), labels)

@@ -87,10 +87,8 @@ class RunFiles:
 
     @property
     def total_seconds(self) -> float:
-        """Of all finished stages, the nested one counted once."""
-        nested = self.settings["method"] == "ccd" and "initial_labels" in self.seconds
-        inner = self.seconds.get("clip_labels", 0.0) if nested else 0.0
-        return sum(self.seconds.values()) - inner
+        """Of all finished stages."""
+        return sum(self.seconds.values())
 
     @cached_property
     def summary(self) -> dict[str, Any] | None:
