@@ -59,8 +59,7 @@ def _hashes(run: RunFiles) -> Iterator[tuple[str, str]]:
 
 def _timings(run: RunFiles) -> Iterator[tuple[str, str]]:
     for stage, seconds in run.seconds.items():
-        nested = stage == "clip_labels" and run.settings["method"] == "ccd"
-        yield stage.replace("_", " ") + (" (part of the next)" if nested else ""), f"{seconds:,.1f} s"
+        yield stage.replace("_", " "), f"{seconds:,.1f} s"
     if run.summary is None:
         return
     yield "all stages", f"{run.total_seconds:,.1f} s"
