@@ -36,7 +36,7 @@ CAPACITY_REQUESTS = (8, 32)
 REFUSED_SECONDS = 0.05
 # A connection has 128 requests in flight at most (the server's limit), and overload needs more.
 CONNECTIONS = 16
-MEMORY_SECONDS = 1.0
+MEMORY_SECONDS = 1.0  # between looks at the server
 EXPECTED = ("OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED")
 SEED = 0
 
