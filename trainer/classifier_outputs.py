@@ -16,9 +16,9 @@ from trainer.engine import predict
 from trainer.files import write_atomically
 from trainer.map_samples import MapSamples, choose_samples
 from trainer.model import CamClassifier
-from trainer.prediction import Selection
 from trainer.progress import track
 from trainer.pseudo_labels import load_rows, save_rows
+from trainer.run_predictions import Selection
 from trainer.session import Run
 from trainer.training import Training
 from trainer.view_table import Views

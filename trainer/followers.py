@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from trainer import distributed, labeling, prediction, team, view_selection
+from trainer import distributed, labeling, run_predictions, team, view_selection
 from trainer.config import RunConfig
 from trainer.labeling import Labeler
 from trainer.model import CamClassifier
@@ -35,10 +35,10 @@ def _tasks(run: Run, labeler: Labeler, training: Training) -> dict[str, team.Tas
     def score_views(address: str, shares: Sequence[Sequence[Any]]) -> None:
         team.hand_in(shares, lambda boxes: labeling.answers_of_views(labeler.at(address), samples, hashes, boxes))
 
-    def predict_logits(selection: prediction.Selection, shares: Sequence[Sequence[int]]) -> None:
-        team.hand_in(shares, lambda numbers: prediction.logits_of_batches(run, model, selection, numbers))
+    def predict_logits(selection: run_predictions.Selection, shares: Sequence[Sequence[int]]) -> None:
+        team.hand_in(shares, lambda numbers: run_predictions.logits_of_batches(run, model, selection, numbers))
 
-    def views(selection: prediction.Selection, threshold: float, shares: Sequence[Sequence[int]]) -> None:
+    def views(selection: run_predictions.Selection, threshold: float, shares: Sequence[Sequence[int]]) -> None:
         assert isinstance(model, CamClassifier)
         team.hand_in(shares, lambda numbers: view_selection.views_of_batches(run, model, selection, threshold, numbers))
 

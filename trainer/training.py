@@ -33,8 +33,8 @@ from trainer.methods import METHODS
 from trainer.metrics import mean_average_precision
 from trainer.model import Classifier, check_sizes, create_backbone, freeze_all_but_last_block, normalization
 from trainer.optimizer import create_optimizer
-from trainer.prediction import Selection, predict_logits
 from trainer.progress import track
+from trainer.run_predictions import Selection, predict_logits
 from trainer.session import Run
 from trainer.trackers import Report
 from trainer.updates import Updates, WeightAverage

@@ -16,8 +16,8 @@ from trainer.data.seeds import RunStream
 from trainer.data.voc import read_boxes
 from trainer.engine import predict
 from trainer.model import CamClassifier
-from trainer.prediction import Selection, predict_logits
 from trainer.progress import track
+from trainer.run_predictions import Selection, predict_logits
 from trainer.session import Run
 from trainer.view_policies import VIEWS, boxes_around, grid_boxes, random_boxes
 from trainer.view_table import NO_CLASS, Views

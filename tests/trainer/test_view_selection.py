@@ -51,7 +51,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         classes="red, green, blue", image_size=64, view_size=64, views="fixed", view_threshold=0.5,
         box_offset=0.0, cam_threshold=0.5, batch_size=1, export_cams=True,
     )  # fmt: skip
-    monkeypatch.setattr("trainer.prediction.normalization", lambda _: ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
+    monkeypatch.setattr("trainer.run_predictions.normalization", lambda _: ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
     return open_run(str(photos), tmp_path / "run", config, Console(quiet=True))
 
 

@@ -171,11 +171,11 @@ def test_a_run_whose_report_fails_is_still_whole(
     make_run: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Hours of training would seem lost for a page."""
-    from trainer.__main__ import _write_report
+    from trainer.commands.application import write_report_of
 
     folder = make_run(tmp_path / "run", until="index")
     (folder / "report.html").mkdir()
-    assert not _write_report(folder, Console(quiet=True))
+    assert not write_report_of(folder, Console(quiet=True))
     error = capsys.readouterr().err
     assert "the run is finished, but its report could not be written" in error
     assert "Traceback" not in error

@@ -1,0 +1,1 @@
+"""The commands of `ccd`, one file a subject; each registers itself with the application."""
