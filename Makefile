@@ -21,7 +21,7 @@ demo: install
 	$(BIN)/python -m trainer demo --output runs/demo
 
 ablation: install
-	$(BIN)/python -m trainer compare demo --study table2 --seeds 3 --output runs/ablation
+	$(BIN)/python -m trainer compare demo --study table2 --seeds 3
 
 # Two files at a time; threads that spin while they wait would take each other's core.
 test: install

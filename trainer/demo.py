@@ -19,7 +19,7 @@ from trainer.data.sample import ImageSet
 from trainer.files import read_json
 from trainer.methods import ccd
 from trainer.pipeline import run_pipeline
-from trainer.session import open_run
+from trainer.session import complete, open_run, open_splits
 from trainer.studies import FULL_SUPERVISION, NO_MODULE
 
 # Largest object of a class, as a share of the image's area, up to which the class counts as this size.
@@ -28,7 +28,7 @@ SIZES = (("small (under 5 %)", 0.05), ("medium (5 to 20 %)", 0.20), ("large (ove
 
 def run_demo(output: Path, config: RunConfig, console: Console) -> None:
     """Trains by the method, on CLIP's global labels alone, and on the targets, and prints the comparison."""
-    with SharedLabeler("demo", config) as address:
+    with SharedLabeler(complete(config, "demo", open_splits("demo", config))) as address:
         config = replace(config, labeler=address)
         ours = _run(output, config, "the method", console)
         naive_config, full_config = (replace(config, **row.settings) for row in (NO_MODULE, FULL_SUPERVISION))

@@ -80,6 +80,11 @@ def open_splits(data: str, config: RunConfig | EvaluationConfig) -> DataSplits:
         raise DataError(str(error)) from error
 
 
+def complete(config: RunConfig, data: str, splits: DataSplits) -> Settings:
+    """The settings, with what the data set brings."""
+    return resolve(config, data_format=data_format(data), num_classes=len(splits.class_names), prompt=splits.prompt)
+
+
 def open_run(data: str, output: Path, config: RunConfig, console: Console) -> Run:
     """Reads the data set, fills the settings, ties the folder to them, and looks at every image once.
 
@@ -91,8 +96,7 @@ def open_run(data: str, output: Path, config: RunConfig, console: Console) -> Ru
     folder = RunFolder(output)
     try:
         folder.bind(_identity(data, splits.class_names, settings))
-        given = {name: value for name, value in asdict(config).items() if value != getattr(DEFAULTS, name)}
-        write_atomically(folder.path("config.yaml"), yaml.safe_dump({"data": data, **given}).encode())
+        write_atomically(folder.path("config.yaml"), yaml.safe_dump({"data": data, **given(config)}).encode())
         announce(data, splits, settings, output, machine, console)
         return _look_at_images(data, splits, settings, machine, folder, console)
     except BaseException:
@@ -103,7 +107,7 @@ def open_run(data: str, output: Path, config: RunConfig, console: Console) -> Ru
 def _look_around(data: str, config: RunConfig) -> tuple[DataSplits, Settings, Machine]:
     """What needs no folder: the data set, the settings that it completes, and what they run on."""
     splits = open_splits(data, config)
-    settings = resolve(config, data_format=data_format(data), num_classes=len(splits.class_names), prompt=splits.prompt)
+    settings = complete(config, data, splits)
     return splits, settings, Machine.choose(settings)
 
 
@@ -130,6 +134,11 @@ def _look_at_images(
         failed=(*splits.skipped, *((row.image_id, row.reason) for row in failures)),
         published=splits.published,
     )
+
+
+def given(config: RunConfig) -> dict[str, Any]:
+    """The settings that somebody chose."""
+    return {name: value for name, value in asdict(config).items() if value != getattr(DEFAULTS, name)}
 
 
 def data_format(data: str) -> str:

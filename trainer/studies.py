@@ -23,13 +23,6 @@ class Row:
     settings: dict[str, Any]
     paper: Figures = field(default_factory=_on)
 
-    @property
-    def slug(self) -> str:
-        """The name as part of a file's."""
-        return "".join(
-            letter if letter.isalnum() or letter in "._" else "-" for letter in self.name.replace(" + ", "-")
-        )
-
 
 @dataclass(frozen=True)
 class Study:

@@ -12,7 +12,7 @@ def compare(
     *data: str,
     study: Literal["table1", "table2", "table3", "fig2", "fig3", "fig6a", "fig6b"] | None = None,
     seeds: int = 3,
-    jobs: int = 1,
+    jobs: int | None = None,
     output: Path | None = None,
     config: Flags = DEFAULTS,
 ) -> int:
@@ -25,13 +25,14 @@ def compare(
     study
         table1: all methods. table2, the default: the method's modules, and full supervision. table3: AP of the classes
         with the lowest bias. fig2: class bias. fig3: where local views are. fig6a: how many. fig6b: the initial
-        label's weight. Finished runs are not run again.
+        label's weight. Finished runs are not run again, neither those of other studies in the same folder.
     seeds
         Of a study: runs per row, with seeds 0, 1, ...
     jobs
-        Of a study: runs at a time, each in a process of its own; on several GPUs they take turns.
+        Of a study: runs at a time, each in a process of its own; on several GPUs they take turns. One for each GPU, or
+        else for each processor, by default.
     output
-        Folder of a study, runs/NAME-STUDY by default; of a comparison, where table.md and table.csv are wanted.
+        Folder of studies, runs/NAME-studies by default; of a comparison, where table.md and table.csv are wanted.
     """
     refuse_torchrun("compare")
     from rich.console import Console
@@ -47,7 +48,7 @@ def compare(
     from trainer.compare import run_study
 
     study = study or "table2"
-    folder = output or default_output(data[0]).with_name(f"{default_output(data[0]).name}-{study}")
+    folder = output or default_output(data[0]).with_name(f"{default_output(data[0]).name}-studies")
     run_study(data[0], study, seeds, folder, config, Console(), jobs=jobs)
     return 0
 
