@@ -63,7 +63,8 @@ def initial_labels(run: Run, labeler: Labeler) -> FloatArray:
     if not run.folder.done("initial_labels"):
         whole_NC = global_probabilities(run, labeler)
         with run.folder.stage("initial_labels"):
-            tiles_NTC = _score_tiles(run, labeler).reshape(len(run.train), VIEWS, run.num_classes)
+            usable = np.flatnonzero(np.isfinite(whole_NC).all(axis=1))
+            tiles_NTC = _score_tiles(run, labeler, usable).reshape(len(run.train), VIEWS, run.num_classes)
             save_rows(path, combine(whole_NC, tiles_NTC, threshold=run.config.tile_threshold))
     return load_rows(path)
 
@@ -82,13 +83,14 @@ def combine(whole: FloatArray, tiles: FloatArray, *, threshold: float) -> FloatA
     return labels_NC
 
 
-def _score_tiles(run: Run, labeler: Labeler) -> FloatArray:
-    """(9 N, C), the tiles of an image one after the other."""
+def _score_tiles(run: Run, labeler: Labeler, usable: npt.NDArray[np.intp]) -> FloatArray:
+    """(9 N, C), the tiles of an image one after the other; NaN for images that are not `usable`, whose whole view the
+    labeler rejected."""
     store = RowStore(run.folder.path("labels/tiles.npy"), rows=VIEWS * len(run.train), columns=run.num_classes)
-    images = range(len(run.train))
+    images = usable.tolist()
     boxes = {image: grid_boxes(*map(int, run.sizes[image])) for image in images}
     rows = {image: np.arange(VIEWS * image, VIEWS * (image + 1)) for image in images}
-    with track(run.console, "labelling tiles", len(run.train)) as advance:
+    with track(run.console, "labelling tiles", len(images)) as advance:
         labeling.score_views(labeler, run.train.samples, run.hashes, boxes, rows, store, advance=advance)
     return store.rows()
 
