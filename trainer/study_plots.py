@@ -30,7 +30,8 @@ def plot(study: Study, results: Results, dataset: str) -> bytes | None:
         return None
     height = 4.0 if study.x or study.bias or study.classes else 1.5 + ROW_INCHES * len(study.rows)
     figure = Figure(figsize=(7, height), layout="constrained")
-    axes = figure.add_subplot(title=study.title)
+    figure.suptitle(study.title)
+    axes = figure.add_subplot()
     if study.bias:
         _bias(axes, study, results)
     elif study.classes:
@@ -39,6 +40,8 @@ def plot(study: Study, results: Results, dataset: str) -> bytes | None:
         _curve(axes, study.x, study, results)
     else:
         _bars(axes, study, results, dataset)
+    if len(axes.get_legend_handles_labels()[1]) > 1:
+        figure.legend(loc="outside lower right", ncols=2)
     content = io.BytesIO()
     with rc_context({"svg.hashsalt": "ccd", "svg.fonttype": "none"}):  # no chance and no date; text that can be read
         figure.savefig(content, format="svg", metadata={"Date": None})
@@ -62,7 +65,6 @@ def _classes(axes: "Axes", study: Study, results: Results) -> None:
         axes.bar(places, means, width, yerr=deviations, capsize=2, label=row.name)
     axes.set_xticks(range(len(names)), names)
     axes.set_ylabel("AP in %")
-    axes.legend()
 
 
 def _curve(axes: "Axes", setting: str, study: Study, results: Results) -> None:
@@ -82,7 +84,6 @@ def _bars(axes: "Axes", study: Study, results: Results, dataset: str) -> None:
     if published:
         values, places = zip(*published, strict=True)
         axes.plot(values, places, "D", color="black", fillstyle="none", label=f"paper, {paper_dataset(dataset)}")
-        axes.legend(loc="lower left")
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_xlabel("validation mAP in %")
