@@ -9,15 +9,19 @@ TITLE = "Licences of the weights used"
 UNKNOWN = "not known to this program: look where the weights come from"
 OWN = "Apache-2.0, with this program"
 
-# open_clip tags by their beginning. Sources: the LICENSE file of github.com/openai/CLIP; the model cards of laion,
-# apple, timm (webli) and of open_clip's CommonPool and DataComp models on huggingface.co; facebookresearch/MetaCLIP.
+_APPLE = "Apple's licence for machine learning research: no commercial use"
+
+# open_clip tags by their beginning, the first that fits. Sources: the LICENSE file of github.com/openai/CLIP; the model
+# cards of laion, apple (apple-amlr; datacompdr and dfndr are MobileCLIP's), timm (webli) and of open_clip's CommonPool
+# and DataComp models on huggingface.co; facebookresearch/MetaCLIP.
 _CLIP_TAGS = {
     "openai": "MIT",
     "laion": "MIT",
+    "datacompdr": _APPLE,
     "datacomp": "MIT",
     "commonpool": "MIT",
     "webli": "Apache-2.0",
-    "dfn": "Apple's licence for machine learning research: no commercial use",
+    "dfn": _APPLE,
     "metaclip": "CC BY-NC 4.0: no commercial use",
 }
 

@@ -37,7 +37,10 @@ def command(run: RunFiles) -> str:
     identity = run.settings.keys() - {"data"}  # what makes two runs the same run; places are not among it
     flags = {f"--{name.replace('_', '-')}": value for name, value in run.given.items() if name in identity}
     for flag, value in flags.items():
-        words += [flag if value else flag.replace("--", "--no-", 1)] if isinstance(value, bool) else [flag, str(value)]
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            words += [flag, *map(str, value if isinstance(value, list) else [value])]
     return shlex.join([*words, "--output", str(run.root)])
 
 

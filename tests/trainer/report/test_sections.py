@@ -152,11 +152,13 @@ def test_the_command_leads_to_the_same_run(finished_run: Path, tmp_path: Path) -
     folder = tmp_path / "a run"
     shutil.copytree(finished_run, folder)
     (folder / "config.yaml").write_text(
-        "data: my photos\nclasses: cat, dog\nepochs: 4\ndebias: false\nexport_cams: true\nlabeler: localhost:1\n"
+        "data: my photos\nclasses: cat, dog\nepochs: 4\ndebias: false\nexport_cams: true\n"
+        "size_jitter: [32, 96]\nlabeler: localhost:1\n"
     )
     made = reproduce.build(RunFiles(folder))
     assert made.command == (
-        f"ccd run 'my photos' --classes 'cat, dog' --epochs 4 --no-debias --export-cams --output '{folder}'"
+        f"ccd run 'my photos' --classes 'cat, dog' --epochs 4 --no-debias --export-cams --size-jitter 32 96 "
+        f"--output '{folder}'"
     )
     assert dict(made.timings)["passes through CLIP"] == "70"
 
@@ -168,6 +170,13 @@ def test_the_command_leads_to_the_same_run(finished_run: Path, tmp_path: Path) -
         ("ViT-B-32-quickgelu", {}, {"clip_weights": "openai"}, "MIT"),
         ("ViT-B-32-quickgelu", {"labeler": "host:1"}, {"clip_weights": "openai"}, licences.UNKNOWN),
         ("ViT-H-14", {}, {"clip_weights": "metaclip_fullcc"}, "CC BY-NC 4.0: no commercial use"),
+        (
+            "MobileCLIP-S1",
+            {},
+            {"clip_weights": "datacompdr"},
+            "Apple's licence for machine learning research: no commercial use",
+        ),
+        ("ViT-B-32", {}, {"clip_weights": "datacomp_xl_s13b_b90k"}, "MIT"),
         ("ViT-B-32", {}, {"clip_weights": "/data/own.pt"}, licences.UNKNOWN),
     ],
 )
