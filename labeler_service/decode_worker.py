@@ -68,15 +68,20 @@ def serve(connection: socket.socket) -> None:
     _restrict(settings)
     connection.sendall(READY)
     while True:
-        task, content = _receive_request(connection)
-        for kind, view in _outcomes(task, content, settings):
-            height, width = view.shape[:2] if kind == VIEW else (0, 0)
-            header = VIEW_HEADER.pack(kind, height, width, view.nbytes)
-            if view.nbytes > COPIED_BYTES:
-                connection.sendall(header)
-                connection.sendall(view)
-            else:
-                connection.sendall(header + view.tobytes())
+        _serve_one(connection, settings)
+
+
+def _serve_one(connection: socket.socket, settings: WorkerSettings) -> None:
+    """A function of its own, so that an image's bytes are gone before those of the next one come."""
+    task, content = _receive_request(connection)
+    for kind, view in _outcomes(task, content, settings):
+        height, width = view.shape[:2] if kind == VIEW else (0, 0)
+        header = VIEW_HEADER.pack(kind, height, width, view.nbytes)
+        if view.nbytes > COPIED_BYTES:
+            connection.sendall(header)
+            connection.sendall(view)
+        else:
+            connection.sendall(header + view.tobytes())
 
 
 def _restrict(settings: WorkerSettings) -> None:

@@ -137,8 +137,9 @@ def _look_at_images(
 
 
 def given(config: RunConfig) -> dict[str, Any]:
-    """The settings that somebody chose."""
-    return {name: value for name, value in asdict(config).items() if value != getattr(DEFAULTS, name)}
+    """The settings that somebody chose, as YAML reads them."""
+    chosen = {name: value for name, value in asdict(config).items() if value != getattr(DEFAULTS, name)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
 
 
 def data_format(data: str) -> str:

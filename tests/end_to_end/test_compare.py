@@ -23,7 +23,8 @@ def compare(
     output: Path,
 ) -> Compare:
     """compare(study, *flags): with one seed, in `output`."""
-    flags = [flag for flag in small_run if "report" not in flag]
+    others = ("--no-report", "--epochs=4", "--warmup-epochs=2")
+    flags = [flag for flag in small_run if flag not in others] + ["--epochs=2", "--warmup-epochs=1"]
     places = ("--classes", classes_file, "--labeler", labeler.address, "--output", output)
     return lambda study, *more: run_here(
         "compare", f"voc:{voc_folder}", "--study", study, "--seeds", "1", *places, *flags, *more
