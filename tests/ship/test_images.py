@@ -143,9 +143,12 @@ def built(buildah: Buildah, base: str) -> Callable[[str], AbstractContextManager
 
 @pytest.fixture
 def photos(tmp_path: Path, image_bytes: Callable[..., bytes]) -> Path:
+    """A folder that the images' user may read, as pytest's own may not be."""
+    folder = tmp_path / "photos"
+    folder.mkdir(mode=0o755)
     for seed in range(8):
-        (tmp_path / f"{seed}.jpg").write_bytes(image_bytes(seed))
-    return tmp_path
+        (folder / f"{seed}.jpg").write_bytes(image_bytes(seed))
+    return folder
 
 
 def left_over(image: Image) -> list[str]:

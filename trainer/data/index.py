@@ -5,6 +5,7 @@ Columns, no objects: a million images take 100 MB, not a gigabyte.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from trainer.data.inspection import Facts, inspectors
 from trainer.data.names import spell, unspell
 from trainer.data.parallel import map_ahead
-from trainer.data.sample import ImageSet, Sample
+from trainer.data.sample import FolderSamples, ImageSet, Sample
 from trainer.files import whole_file
 
 _SCHEMA = pa.schema(
@@ -37,11 +38,15 @@ _SCHEMA = pa.schema(
 # The columns that make an IndexRow; the others are for people and other programs.
 _ROW = ["image_id", "width", "height", "bytes", "sha256", "reason"]
 
-# Files that a thread looks at before it reports: few enough that progress is seen with large photographs, enough that
-# handing tiny ones over costs little.
-CHUNK = 32
-# Of these, so many in one piece of the file: 20 MB as objects.
-CHUNKS_PER_GROUP = 512
+# Files that a thread looks at before it reports: a thousandth of all, so that progress is seen with few large
+# photographs; at most so many, with which handing tiny ones over costs little (of 32 a million takes 5 s longer).
+MAX_CHUNK = 128
+# In one piece of the Parquet file: 20 MB as objects.
+FILES_PER_GROUP = 16_384
+
+
+# A file's id and absolute path, and what was seen of it.
+Row = tuple[tuple[str, str], Facts]
 
 
 class IndexRow(NamedTuple):
@@ -137,29 +142,40 @@ def write_index(path: Path, image_set: ImageSet, *, workers: int, progress: Call
 
 def _inspected(image_set: ImageSet, workers: int, progress: Callable[[int], object]) -> Iterator[pa.RecordBatch]:
     samples = image_set.samples
-    starts = range(0, len(samples), CHUNK)
+    chunk = min(max(1, len(samples) // 1000), MAX_CHUNK)
+    starts = range(0, len(samples), chunk)
     with inspectors(workers, len(samples)) as inspect:
 
-        def look(start: int) -> tuple[Sequence[Sample], list[Facts]]:
-            chunk = list(samples[start : start + CHUNK])
-            return chunk, inspect([os.fspath(sample.path) for sample in chunk])
+        def look(start: int) -> list[Row]:
+            files = _files(samples[start : start + chunk])
+            return list(zip(files, inspect([path for _, path in files]), strict=True))
 
-        seen: list[Sample] = []
-        facts: list[Facts] = []
-        for chunk, facts_of_chunk in map_ahead(look, starts, 2 * workers):
-            seen += chunk
-            facts += facts_of_chunk
-            progress(len(chunk))
-            if len(seen) >= CHUNK * CHUNKS_PER_GROUP:
-                yield _batch(seen, facts)
-                seen, facts = [], []
-        yield _batch(seen, facts)
+        with closing(map_ahead(look, starts, 2 * workers)) as chunks:  # before the processes end, whatever happens
+            yield from map_ahead(_batch, _groups(chunks, progress), 1)  # one is made while the next is collected
 
 
-def _batch(samples: list[Sample], facts: list[Facts]) -> pa.RecordBatch:
-    ids = [sample.image_id for sample in samples]
-    paths = [spell(os.path.abspath(sample.path)) for sample in samples]
-    width, height, num_bytes, sha256, reasons = map(list, zip(*facts, strict=True)) if facts else ([] for _ in range(5))
+def _files(samples: Sequence[Sample]) -> list[tuple[str, str]]:
+    """Each one's id and absolute path."""
+    if isinstance(samples, FolderSamples):
+        return samples.files()
+    return [(sample.image_id, os.path.abspath(sample.path)) for sample in samples]
+
+
+def _groups(chunks: Iterator[list[Row]], progress: Callable[[int], object]) -> Iterator[list[Row]]:
+    group: list[Row] = []
+    for chunk in chunks:
+        group += chunk
+        progress(len(chunk))
+        if len(group) >= FILES_PER_GROUP:
+            yield group
+            group = []
+    yield group
+
+
+def _batch(group: list[Row]) -> pa.RecordBatch:
+    ids = [image_id for (image_id, _), _ in group]
+    paths = [spell(path) for (_, path), _ in group]
+    width, height, num_bytes, sha256, reasons = zip(*(facts for _, facts in group), strict=True) if group else [()] * 5
     status = ["failed" if reason else "ok" for reason in reasons]
     columns = [ids, paths, width, height, num_bytes, sha256, status, reasons]
     return pa.RecordBatch.from_arrays(

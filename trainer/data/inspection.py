@@ -64,7 +64,7 @@ def _read(path: str) -> bytes | int:
         if num_bytes > MAX_BYTES:
             return num_bytes
         data = os.read(file, num_bytes + 1)
-        while more := os.read(file, 2**20):  # what else there is, where the file system gave less or a wrong size
+        while len(data) != num_bytes and (more := os.read(file, 2**20)):  # it gave less, or had said a wrong size
             data += more
         return data
     finally:
@@ -79,7 +79,7 @@ def inspectors(workers: int, num_files: int) -> Iterator[Inspect]:
         return
     with ExitStack() as stack:
         free: SimpleQueue[InspectionProcess] = SimpleQueue()
-        for _ in range(workers):
+        for _ in range(workers + 1):  # no processor waits while one of them has no files yet
             free.put(stack.enter_context(InspectionProcess()))
 
         def inspect_elsewhere(paths: Sequence[str]) -> list[Facts]:

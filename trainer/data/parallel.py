@@ -1,7 +1,7 @@
 """Work of several threads, in order, and no further ahead than needed."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result, None, None]:
     """Like map, computed by threads at most `workers` items ahead of the consumer, so that memory stays bounded."""
     with ThreadPoolExecutor(workers) as pool:
         pending: deque[Future[Result]] = deque()

@@ -53,9 +53,16 @@ class FolderSamples(Sequence[Sample]):
     def __getitem__(self, index: int | slice) -> Sample | Self:
         if isinstance(index, slice):
             return type(self)(self._folder, self._names, self._starts, self._rows[index])
-        row = self._rows[index]
-        name = os.fsdecode(self._names[self._starts[row] : self._starts[row + 1]])
+        name = self._name(self._rows[index])
         return Sample(spell(name), self._folder / name)
+
+    def files(self) -> list[tuple[str, str]]:
+        """Each one's id and absolute path. Of a million it takes 1 s, and 5 by way of samples."""
+        folder = os.path.abspath(self._folder)
+        return [(spell(name), os.path.join(folder, name)) for name in map(self._name, self._rows.tolist())]
+
+    def _name(self, row: int) -> str:
+        return os.fsdecode(self._names[self._starts[row] : self._starts[row + 1]])
 
     def __eq__(self, other: object) -> bool:
         """Whether both are the same samples in the same order."""

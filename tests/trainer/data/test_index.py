@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -59,7 +60,6 @@ def test_rows_hold_the_bytes_facts(images: ImageSet) -> None:
 
 def test_order_does_not_depend_on_workers(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Would fail if processes, which large sets are given to, saw other facts, or mixed rows up."""
-    monkeypatch.setattr(index_module, "CHUNK", 2)
     one, four = (build_index(images, workers=workers, progress=lambda _: None) for workers in (1, 4))
     monkeypatch.setattr(inspection, "PROCESSES_FROM", 1)
     processes = build_index(images, workers=2, progress=lambda _: None)
@@ -77,8 +77,7 @@ def test_written_piece_by_piece_it_is_the_same(
     images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Would fail if a row were lost between two pieces."""
-    monkeypatch.setattr(index_module, "CHUNK", 1)
-    monkeypatch.setattr(index_module, "CHUNKS_PER_GROUP", 3)
+    monkeypatch.setattr(index_module, "FILES_PER_GROUP", 3)
     write_index(tmp_path / "index.parquet", images, workers=2, progress=lambda _: None)
     index = Index.read(tmp_path / "index.parquet", paths=True)
     assert index.rows == build_index(images, workers=1, progress=lambda _: None).rows
@@ -86,6 +85,23 @@ def test_written_piece_by_piece_it_is_the_same(
     assert not index.describes(images.subset([0, 1, 2, 3, 4, 6, 5]))
     assert not index.describes(images.subset(range(6)))
     assert index.hashes == tuple(hashlib.sha256(s.path.read_bytes()).digest() for s in images.samples[:3])
+
+
+def test_no_process_is_left_when_it_ends_early(
+    images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would fail if Ctrl-C did not end the processes, or a thread that still looks at files started one anew."""
+    Image.new("L", (4000, 4000)).save(tmp_path / "slow.png")
+    slow = Sample("slow.png", tmp_path / "slow.png")
+    many = ImageSet("train", (images.samples[0], *[slow] * 10))
+    monkeypatch.setattr(inspection, "PROCESSES_FROM", 1)
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_index(many, workers=2, progress=interrupt)  # after the first of them
+    assert not [child for child in psutil.Process().children() if inspection.__name__ in child.cmdline()]
 
 
 @pytest.mark.timeout(60)
