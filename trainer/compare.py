@@ -16,7 +16,7 @@ from trainer.config import RunConfig, Settings
 from trainer.labeler_process import LabelerProcess
 from trainer.labeling import own_labeler_flags
 from trainer.pipeline import run_pipeline
-from trainer.session import PLACES, complete, data_format, given, open_splits
+from trainer.session import PLACES, DataError, complete, data_format, given, open_splits
 from trainer.studies import STUDIES, Row, Study
 from trainer.study_report import print_table, write_report
 from trainer.study_results import Results
@@ -32,7 +32,13 @@ def run_study(
     writes NAME.md, NAME.csv and NAME.svg into `output`. Runs share a labeler, whose cache answers the second time what
     several of them ask for; studies with the same `output` share the runs themselves."""
     study = STUDIES[name]
-    settings = complete(config, data, open_splits(data, config))  # data that are drawn, or wrong, are so once
+    splits = open_splits(data, config)  # data that are drawn, or wrong, are so once
+    if not study.bias and (splits.validation is None or splits.validation.targets is None):
+        raise DataError(
+            f"study {name} compares by mAP, and {data} has no validation images with targets; without any there are "
+            "--study fig2, which shows CLIP's bias, and `ccd compare RUN RUN`"
+        )
+    settings = complete(config, data, splits)
     wanted = list(_wanted(data, study, seeds, output, config, settings))
     missing = [run for run in wanted if not _finished(run)]
     jobs = jobs or min(torch.cuda.device_count() or os.cpu_count() or 1, MAX_JOBS)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 Compare = Callable[..., tuple[int, str]]
 
@@ -66,3 +67,11 @@ def test_finished_runs_with_other_settings_are_not_taken(
     assert "max_entropy" in text
     assert "other settings" in text
     assert finished(output) == table3
+
+
+def test_a_study_by_map_is_not_begun_without_targets(run_here: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    """Would fail if hours of runs ended in an empty table."""
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    code, text = run_here("compare", tmp_path, "--study", "table3", "--classes", "cat, dog")
+    assert code == 3
+    assert "no validation images with targets" in text
