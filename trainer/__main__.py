@@ -16,10 +16,11 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.config import Env, Yaml
 
-from trainer.commands import comparisons, labels, machine, models, runs
+from trainer.commands import comparisons, exports, machine, models, review, runs
 from trainer.commands.application import BAD_DATA, PEER_LOST, UNREACHABLE, WRONG_USE, app, fail, rank
 
-__all__ = ["app", "comparisons", "labels", "machine", "main", "models", "runs"]  # importing a module adds its commands
+# Importing a module adds its commands.
+__all__ = ["app", "comparisons", "exports", "machine", "main", "models", "review", "runs"]
 
 
 @app.meta.default

@@ -2,7 +2,7 @@
 
     model.safetensors   timm's weights        config.json      what timm and transformers read, and `ccd` for our own
     preprocess.json     images to input       README.md        model card
-    checksums.txt       sha256sum's format    model.onnx, model.fp16.onnx   by `ccd export-onnx`
+    checksums.txt       sha256sum's format    model.onnx, model.fp16.onnx   by `ccd export --onnx`
 
 A classifier without a timm form (timm_model.py) has a config.json and weights that `load_model` alone reads.
 Each file is whole or absent, config.json comes after the weights and the checksums last: whatever stops the export,

@@ -1,4 +1,4 @@
-"""`ccd publish`: an exported model to the Hugging Face hub, or to the hub that HF_ENDPOINT names."""
+"""`ccd export --hub`: an exported model to the Hugging Face hub, or to the hub that HF_ENDPOINT names."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from trainer.checksums import check_weights, write_checksums
 from trainer.trained_model import model_folder
 
 
-def publish(model: Path, repo: str, *, private: bool = False) -> str:
+def upload(model: Path, repo: str, *, private: bool = False) -> str:
     """Uploads model/ in one commit and returns its address. The repository is made where there is none.
 
     Raises ValueError, in one line, where huggingface_hub or a token is missing, where the folder holds no whole model,
@@ -21,7 +21,7 @@ def publish(model: Path, repo: str, *, private: bool = False) -> str:
     try:
         from huggingface_hub import HfApi, get_token
     except ImportError:
-        raise ValueError("ccd publish needs huggingface_hub: pip install 'ccd[hub]'") from None
+        raise ValueError("ccd export --hub needs huggingface_hub: pip install 'ccd[hub]'") from None
     if get_token() is None:
         raise ValueError("the hub wants a token: log in with `hf auth login`, or set HF_TOKEN")
     write_checksums(folder)  # thresholds and ONNX files may have come since

@@ -107,7 +107,7 @@ classify = pipeline("image-classification", "model", top_k=CLASSES)  # probabili
 `ccd predict model photos/` writes a table and, with `--cam`, where each class was seen."""
 
 _USE_CCD = """This classifier has no timm form. `ccd predict model photos/` and `trainer.load("model")` use it, and
-`ccd export-onnx model` makes a file that needs ONNX Runtime alone."""
+`ccd export model --onnx` makes a file that needs ONNX Runtime alone."""
 
 
 def _classes(class_names: tuple[str, ...], per_class: Mapping[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""`ccd export-onnx`: the classifier as an ONNX file, which is kept only when ONNX Runtime computes what torch does.
+"""`ccd export --onnx`: the classifier as an ONNX file, which is kept only when ONNX Runtime computes what torch does.
 
 Shapes: B batch, C classes, S side of an image, h w cells of a CAM.
 """
@@ -89,7 +89,7 @@ def _require_packages() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ValueError(f"ccd export-onnx needs {error.name}: pip install 'ccd[trainer-onnx]'") from None
+        raise ValueError(f"ccd export --onnx needs {error.name}: pip install 'ccd[trainer-onnx]'") from None
 
 
 def _pixels(place: Path, size: int, *, given: bool) -> tuple[list[Pixels], int]:

@@ -123,7 +123,7 @@ def choose_machine(config: PredictionConfig, model: Path) -> Machine:
     if config.precision == "float16" and machine.device.type != "cuda":
         raise ValueError(f"--precision float16 needs CUDA, not {machine.device}: use float32 or bfloat16")
     if config.precision != "float32" and model.suffix == ".onnx":
-        raise ValueError(f"--precision {config.precision}: an ONNX file has its own; see ccd export-onnx --fp16")
+        raise ValueError(f"--precision {config.precision}: an ONNX file has its own; see ccd export --onnx --fp16")
     return replace(machine, precision=getattr(torch, config.precision))
 
 

@@ -75,7 +75,7 @@ def test_timm_transformers_and_onnx_runtime_agree(
     answers = [{item["label"]: item["score"] for item in answer} for answer in classify(images)]
     np.testing.assert_allclose([[answer[name] for name in CLASS_NAMES] for answer in answers], expected, atol=1e-5)
 
-    code, text = call_trainer(["export-onnx", str(result.output)])
+    code, text = call_trainer(["export", str(result.output), "--onnx"])
     assert code == 0, text
     assert "on 32 images," in text, "the run's own"
     session = onnxruntime.InferenceSession(folder / "model.onnx")

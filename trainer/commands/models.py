@@ -1,4 +1,4 @@
-"""`ccd evaluate`, `predict`, `export-onnx` and `publish`: what is done with a trained classifier."""
+"""`ccd evaluate` and `ccd predict`: what is done with a trained classifier."""
 
 from pathlib import Path
 from typing import Annotated
@@ -50,43 +50,3 @@ def predict(
     from trainer.predictor import predict_files
 
     return PARTIAL if predict_files(model, images, config, Console()) else 0
-
-
-@app.command
-def export_onnx(model: Path, *, fp16: bool = False, images: Path | None = None) -> int:
-    """Write model.onnx into a run's model/: input `image`, outputs `probs` and `cam`, any batch size. About 10 s.
-
-    Parameters
-    ----------
-    model
-        A run's folder, or an exported model/.
-    fp16
-        Write model.fp16.onnx too: half the size, its probabilities within 0.02 of torch's.
-    images
-        Folder with images to compare ONNX Runtime and torch on; the run's own by default.
-    """
-    from rich.console import Console
-
-    from trainer.onnx_export import export_onnx
-
-    export_onnx(model, Console(), fp16=fp16, images=images)
-    return 0
-
-
-@app.command
-def publish(model: Path, repository: str, *, private: bool = False) -> int:
-    """Upload a run's model/ to the Hugging Face hub, where timm and transformers open it by name.
-
-    Parameters
-    ----------
-    model
-        A run's folder, or an exported model/.
-    repository
-        ORG/NAME; it is made where there is none. The token is the one of `hf auth login`, or HF_TOKEN.
-    private
-        A new repository is for its owners alone. By default it is as others of ORG are.
-    """
-    from trainer.hub import publish
-
-    print(publish(model, repository, private=private))
-    return 0

@@ -1,4 +1,4 @@
-"""`ccd publish` with huggingface_hub itself, against a hub that runs here and keeps what it gets."""
+"""`ccd export --hub` with huggingface_hub itself, against a hub that runs here and keeps what it gets."""
 
 import base64
 import json
@@ -100,7 +100,7 @@ def test_the_hub_has_the_folder(hub: Hub, ccd: Ccd, model_folder: Path, tmp_path
     shutil.copytree(model_folder, folder)
     (folder / ".model.onnx.partial").write_bytes(b"half")
     (folder / "README.md").write_text("---\nlibrary_name: timm\n---\n# card\n")
-    code, text = ccd("publish", folder, "team/classifier", "--private")
+    code, text = ccd("export", folder, "--hub", "team/classifier", "--private")
     assert code == 0, text
     assert hub.repositories == {"team/classifier": True}
     assert hub.tokens == {"Bearer hf_test"}
@@ -113,7 +113,7 @@ def test_a_refusal_is_one_line(hub: Hub, ccd: Ccd, model_folder: Path, tmp_path:
     hub.refuses = True
     folder = tmp_path / "model"
     shutil.copytree(model_folder, folder)
-    code, text = ccd("publish", folder, "team/classifier")
+    code, text = ccd("export", folder, "--hub", "team/classifier")
     assert (code, "team/classifier could not be uploaded" in text, "Traceback" in text) == (2, True, False), text
     assert text.count("\n") == 1
 
@@ -126,18 +126,20 @@ def test_mistakes_are_found_before_anything_is_sent(
     shutil.copytree(model_folder, damaged)
     with (damaged / "model.safetensors").open("ab") as file:
         file.write(b"x")
-    for arguments, says in (
+    for (folder, name), says in (
         ((tmp_path, "team/classifier"), "holds no exported classifier"),
         ((model_folder, "classifier"), "ORG/NAME"),
         ((damaged, "team/classifier"), "damaged"),
     ):
-        code, text = ccd("publish", *arguments)
+        code, text = ccd("export", folder, "--hub", name)
         assert (code, says in text) == (2, True), text
+    code, text = ccd("export", model_folder, "--private")
+    assert (code, "belongs to --hub" in text) == (2, True), text
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    code, text = ccd("publish", model_folder, "team/classifier")
+    code, text = ccd("export", model_folder, "--hub", "team/classifier")
     assert (code, "HF_TOKEN" in text) == (2, True), text
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    code, text = ccd("publish", model_folder, "team/classifier")
+    code, text = ccd("export", model_folder, "--hub", "team/classifier")
     assert (code, "pip install 'ccd[hub]'" in text) == (2, True), text
     assert hub.repositories == {}

@@ -1,4 +1,4 @@
-"""`ccd export-onnx`: what ONNX Runtime computes, and that a file which computes something else is never left."""
+"""`ccd export --onnx`: what ONNX Runtime computes, and that a file which computes something else is never left."""
 
 import shutil
 import sys
@@ -34,7 +34,7 @@ def test_onnx_runtime_says_the_same(
     """Would fail if the batch size were fixed, CAMs were left out, or the half-precision file wanted other inputs."""
     import onnxruntime
 
-    code, text = ccd("export-onnx", folder, "--fp16", "--images", photos)
+    code, text = ccd("export", folder, "--onnx", "--fp16", "--images", photos)
     assert code == 0, text
     assert "5 images and noise" in text
     images = torch.randn(7, 3, 64, 64)
@@ -84,7 +84,7 @@ def test_a_file_that_differs_is_not_left(
         return compare(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(onnx_export, "compare", honest)
-    code, text = ccd("export-onnx", copy)
+    code, text = ccd("export", copy, "--onnx")
     assert (code, "was not written" in text, "1.0e-04" in text) == (2, True, True), text
     assert not [path.name for path in copy.iterdir() if "onnx" in path.name]
 
@@ -94,7 +94,7 @@ def test_what_is_missing_is_named(
 ) -> None:
     """Would fail if an absent package ended in a traceback, after seconds of work."""
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    code, text = ccd("export-onnx", model_folder)
+    code, text = ccd("export", model_folder, "--onnx")
     assert (code, "pip install 'ccd[trainer-onnx]'" in text) == (2, True), text
 
 
@@ -108,7 +108,7 @@ def test_a_classifier_without_a_timm_form_has_probabilities(ccd: Ccd, tmp_path: 
     classifier = SemanticClassifier(create_backbone("resnet10t", weights="none"), num_classes=3, width=32).eval()
     reason = write_model(tmp_path, classifier, Description("resnet10t", 64, ("a", "b", "c")))
     assert reason == "timm has no SemanticClassifier"
-    code, text = ccd("export-onnx", tmp_path)
+    code, text = ccd("export", tmp_path, "--onnx")
     assert code == 0, text
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     images = torch.randn(3, 3, 64, 64)
