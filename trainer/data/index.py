@@ -44,9 +44,8 @@ MAX_CHUNK = 128
 # In one piece of the Parquet file: 20 MB as objects.
 FILES_PER_GROUP = 16_384
 
-
 # A file's id and absolute path, and what was seen of it.
-Row = tuple[tuple[str, str], Facts]
+_Seen = tuple[tuple[str, str], Facts]
 
 
 class IndexRow(NamedTuple):
@@ -146,11 +145,11 @@ def _inspected(image_set: ImageSet, workers: int, progress: Callable[[int], obje
     starts = range(0, len(samples), chunk)
     with inspectors(workers, len(samples)) as inspect:
 
-        def look(start: int) -> list[Row]:
+        def look(start: int) -> list[_Seen]:
             files = _files(samples[start : start + chunk])
             return list(zip(files, inspect([path for _, path in files]), strict=True))
 
-        with closing(map_ahead(look, starts, 2 * workers)) as chunks:  # before the processes end, whatever happens
+        with closing(map_ahead(look, starts, 2 * workers)) as chunks:  # its threads end before the processes
             yield from map_ahead(_batch, _groups(chunks, progress), 1)  # one is made while the next is collected
 
 
@@ -161,8 +160,8 @@ def _files(samples: Sequence[Sample]) -> list[tuple[str, str]]:
     return [(sample.image_id, os.path.abspath(sample.path)) for sample in samples]
 
 
-def _groups(chunks: Iterator[list[Row]], progress: Callable[[int], object]) -> Iterator[list[Row]]:
-    group: list[Row] = []
+def _groups(chunks: Iterator[list[_Seen]], progress: Callable[[int], object]) -> Iterator[list[_Seen]]:
+    group: list[_Seen] = []
     for chunk in chunks:
         group += chunk
         progress(len(chunk))
@@ -172,7 +171,7 @@ def _groups(chunks: Iterator[list[Row]], progress: Callable[[int], object]) -> I
     yield group
 
 
-def _batch(group: list[Row]) -> pa.RecordBatch:
+def _batch(group: list[_Seen]) -> pa.RecordBatch:
     ids = [image_id for (image_id, _), _ in group]
     paths = [spell(path) for (_, path), _ in group]
     width, height, num_bytes, sha256, reasons = zip(*(facts for _, facts in group), strict=True) if group else [()] * 5
