@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from trainer.data.folder import read_folder
+from trainer.data.sample import FolderSamples
 
 
 def test_finds_images_in_all_levels_in_order(tmp_path: Path) -> None:
@@ -90,6 +92,20 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     samples = read_folder(tmp_path, ("cat",)).train.samples
     assert [sample.image_id for sample in samples] == [r"caf\xe9.jpg", r"two\x0alines.jpg", r"\xff/\xfe.jpg"]
     assert all(sample.path.is_file() for sample in samples)
+
+
+def test_files_are_those_of_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would fail if the index, which asks for them alone, had other ids than training, or paths that depend on where a
+    command was begun."""
+    for name in (b"b.jpg", b"a\xe9.jpg", b"deep/c.jpg"):
+        path = os.path.join(os.fsencode(tmp_path), b"photos", name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        open(path, "wb").close()
+    monkeypatch.chdir(tmp_path)
+    samples = read_folder(Path("photos"), ("cat",)).train.samples
+    assert isinstance(samples, FolderSamples)
+    some = samples.take(np.array([2, 0]))
+    assert some.files() == [(sample.image_id, str(tmp_path / sample.path)) for sample in some]
 
 
 def test_a_part_of_the_images_is_the_same_images(tmp_path: Path) -> None:
