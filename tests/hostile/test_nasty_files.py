@@ -206,7 +206,8 @@ def test_a_jpeg_of_endless_scans_is_cut_off(encode: Encode) -> None:
 
 @pytest.mark.slow
 def test_the_largest_that_are_accepted(pool: DecodePool, encode: Encode) -> None:
-    """300 MiB each in its worker, which a machine with many workers has to have, and a second of CPU."""
+    """300 MiB each in its worker, which a machine with many workers has to have, and so little CPU time (1 s here) that
+    one of half the speed accepts them too."""
     noise = Image.effect_noise((8000, 4194), 60)
     square = Image.linear_gradient("L").resize((4096, 4096))
     files = {
@@ -224,4 +225,4 @@ def test_the_largest_that_are_accepted(pool: DecodePool, encode: Encode) -> None
         print(f"{name}: {peak / MIB:.0f} MiB, {seconds:.2f} s")
         assert verdict == "decoded", name
         assert peak <= 300 * MIB, name
-        assert seconds <= 1, name
+        assert seconds <= CONFIG.decode_seconds / 2, name
