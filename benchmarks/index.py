@@ -30,13 +30,15 @@ POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one indexing. cpu_seconds: its processors' time, which others that use them change little. peak_bytes: the
-    largest sum of the resident memory of all its processes, which counts what they share several times."""
+    """Of one indexing. cpu_seconds: its processors' time, which others that use them change little. disk_bytes: read from
+    the disk and not from the system's cache. peak_bytes: the largest sum of the resident memory of all its processes,
+    which counts what they share several times."""
 
     files: int
     usable: int
     seconds: float
     cpu_seconds: float
+    disk_bytes: int
     peak_bytes: int
 
 
@@ -66,7 +68,8 @@ def show(figures: Figures, side: int, size: int) -> None:
     each = 1e6 * figures.cpu_seconds / figures.files
     print(
         f"{figures.files:,} JPEGs of {side} px and {size:,} bytes: {figures.seconds:.1f} s, "
-        f"{each:.0f} us of a processor for each, {figures.peak_bytes / 1e6:.0f} MB on {machine()}"
+        f"{each:.0f} us of a processor for each, {figures.peak_bytes / 1e6:.0f} MB, "
+        f"{figures.disk_bytes / 1e6:.0f} MB read from the disk, on {machine()}"
     )
     now = datetime.now(UTC).isoformat(timespec="seconds")
     facts = {"benchmark": "index", "date": now, "machine": machine(), "side": side, "size": size}
@@ -98,8 +101,7 @@ def measure(tree: Path, workers: int) -> Figures:
         output, _ = process.communicate()
         ended.set()
         watcher.join()
-    files, usable, seconds, cpu_seconds = json.loads(output)
-    return Figures(files, usable, seconds, cpu_seconds, peak[0])
+    return Figures(*json.loads(output), peak[0])
 
 
 def _watch(pid: int, peak: list[int], ended: threading.Event) -> None:
