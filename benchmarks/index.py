@@ -30,9 +30,9 @@ POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one indexing. cpu_seconds: its processors' time, which others that use them change little. disk_bytes: read from
-    the disk and not from the system's cache. peak_bytes: the largest sum of the resident memory of all its processes,
-    which counts what they share several times."""
+    """Of one indexing. cpu_seconds: its processors' time, which others that use them change little. disk_bytes: read
+    from the disk and not from the system's cache. peak_bytes: the largest sum of the resident memory of all its
+    processes, which counts what they share several times."""
 
     files: int
     usable: int
@@ -101,7 +101,8 @@ def measure(tree: Path, workers: int) -> Figures:
         output, _ = process.communicate()
         ended.set()
         watcher.join()
-    return Figures(*json.loads(output), peak[0])
+    files, usable, seconds, cpu_seconds, disk_bytes = json.loads(output)
+    return Figures(files, usable, seconds, cpu_seconds, disk_bytes, peak[0])
 
 
 def _watch(pid: int, peak: list[int], ended: threading.Event) -> None:
