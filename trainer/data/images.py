@@ -38,8 +38,9 @@ _SIGNATURES = (
     (4, b"JXL \r\n\x87\n", "JPEG XL"), (4, b"jP  \r\n\x87\n", "JPEG 2000"),
 )  # fmt: skip
 
-# Tag and values of EXIF's orientation that exchange width and height.
+# Tag and values of EXIF's orientation that exchange width and height, and where Pillow keeps what may say it.
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
+_METADATA = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 
 # Pillow warns of bombs from 89 megapixels on; MAX_PIXELS is checked before anything is decoded, and is an error.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -81,10 +82,10 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image.Image:
 @_saying_why
 def inspect(data: bytes) -> tuple[int, int]:
     """Width and height in pixels, upright, of bytes that `decode` takes: they are decoded to their end, a JPEG at an
-    eighth of its size. Raises ValueError as `decode`."""
+    eighth of its size and without colour. Raises ValueError as `decode`."""
     image = _open(data)
     width, height = image.size
-    image.draft(None, (1, 1))
+    image.draft("L", (1, 1))
     image.load()
     if image.format != "JPEG":  # whose few modes are all known
         _to_rgb(image)
@@ -110,6 +111,8 @@ def _open(data: bytes) -> Image.Image:
 
 def _is_turned(image: Image.Image) -> bool:
     """Whether `_upright` exchanges width and height."""
+    if image.info.keys().isdisjoint(_METADATA):
+        return False
     try:
         turned = image.getexif().get(_ORIENTATION) in _TURNED
     except Exception:  # damaged: it stays as stored

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from queue import SimpleQueue
+from threading import Semaphore
 from typing import Any, NamedTuple
 
 from trainer.data.images import MAX_BYTES, inspect
@@ -73,9 +74,16 @@ def _read(path: str) -> bytes | int:
 
 @contextmanager
 def inspectors(workers: int, num_files: int) -> Iterator[Inspect]:
-    """A function that `workers` threads may call at a time, for so many files in all."""
+    """A function for any number of threads, which looks at the files of `workers` of them at a time. num_files: that
+    it will be given in all."""
     if workers == 1 or num_files < PROCESSES_FROM:
-        yield inspect_files
+        free_threads = Semaphore(workers)
+
+        def inspect_here(paths: Sequence[str]) -> list[Facts]:
+            with free_threads:
+                return inspect_files(paths)
+
+        yield inspect_here
         return
     with ExitStack() as stack:
         free: SimpleQueue[InspectionProcess] = SimpleQueue()
