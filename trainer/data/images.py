@@ -9,6 +9,8 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from trainer.data.plain_jpeg import is_flawless, plain_size
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -83,6 +85,9 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image.Image:
 def inspect(data: bytes) -> tuple[int, int]:
     """Width and height in pixels, upright, of bytes that `decode` takes: they are decoded to their end, a JPEG at an
     eighth of its size and without colour. Raises ValueError as `decode`."""
+    plain = plain_size(data)
+    if plain and not _is_over_limit(plain) and not _has_endless_scans(data) and is_flawless(data):
+        return plain
     image = _open(data)
     width, height = image.size
     image.draft("L", (1, 1))
@@ -102,11 +107,19 @@ def _open(data: bytes) -> Image.Image:
     if not data:
         raise ValueError("file is empty")
     image = Image.open(io.BytesIO(data), formats=FORMATS)
-    if image.width * image.height > MAX_PIXELS:
+    if _is_over_limit(image.size):
         raise Image.DecompressionBombError
-    if image.format == "JPEG" and data.count(_START_OF_SCAN) > MAX_SCANS:
+    if image.format == "JPEG" and _has_endless_scans(data):
         raise ValueError(f"JPEG of more than {MAX_SCANS} scans")
     return image
+
+
+def _is_over_limit(size: tuple[int, int]) -> bool:
+    return size[0] * size[1] > MAX_PIXELS
+
+
+def _has_endless_scans(jpeg: bytes) -> bool:
+    return jpeg.count(_START_OF_SCAN) > MAX_SCANS
 
 
 def _is_turned(image: Image.Image) -> bool:

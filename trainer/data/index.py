@@ -39,8 +39,8 @@ _SCHEMA = pa.schema(
 _ROW = ["image_id", "width", "height", "bytes", "sha256", "reason"]
 
 # Files that a thread looks at before it reports: a thousandth of all, so that progress is seen with few large
-# photographs; at most so many, with which handing tiny ones over costs little (processors are busy 93 % of the time,
-# 88 % with chunks of 32).
+# photographs; at most so many, with which handing tiny ones over costs little (processors are busy 90 % of the time,
+# 87 % with chunks of 32).
 MAX_CHUNK = 128
 # In one piece of the Parquet file: 20 MB as objects.
 FILES_PER_GROUP = 16_384
