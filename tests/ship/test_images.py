@@ -21,7 +21,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("buildah", "mmdebstrap", "unshare", "nsenter", "setpriv")
-UV_CACHE = "/root/.cache/uv"  # where uv looks in the builder, which is root's
+UV_CACHE = "/var/cache/uv"  # in the builder
 PORT = 50051  # the labeler image's own
 # What reaches a package index from this machine, as a company's own base image would carry it.
 PASSED_ON = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PIP_INDEX_URL", "PIP_CERT", "UV_DEFAULT_INDEX", "SSL_CERT_FILE")
@@ -114,6 +114,7 @@ def base(buildah: Buildah, tmp_path_factory: pytest.TempPathFactory) -> str:
     shutil.copy(CERTIFICATES, folder)
     (folder / "hosts").write_text("127.0.0.1 localhost\n")
     settings = [f"ENV {name}={os.environ[name]}" for name in PASSED_ON if name in os.environ]
+    settings.append(f"ENV UV_CACHE_DIR={UV_CACHE}")
     files = [f"COPY {CERTIFICATES.name} {CERTIFICATES}", "COPY hosts /etc/hosts"]
     (folder / "Dockerfile").write_text("\n".join(["FROM scratch", "ADD base.tar /", *files, *settings, ""]))
     buildah("build", "--tag", "localhost/base", folder)
