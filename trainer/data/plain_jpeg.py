@@ -1,4 +1,4 @@
-"""A quick look at a JPEG without metadata: 12 us for a tiny file, of which Pillow's Python takes 70.
+"""A quick look at a JPEG without metadata: 12 us for a tiny file, which takes 70 with Pillow.
 
 Nothing but a shortcut. It says yes only where Pillow would: Pillow's own checks are of what stands before the pixels,
 and here nothing may stand there in which it could find fault; the rest is the same decoder, libjpeg-turbo, and has
@@ -11,8 +11,8 @@ import simplejpeg
 _BEGIN = b"\xff\xd8\xff\xe0\0\x10JFIF\0"
 _AFTER_JFIF = 20  # bytes
 
-# What may follow: quantization and Huffman tables, a baseline, extended or progressive frame, a restart
-# interval, a comment; then the first scan (ITU-T T.81, table B.1).
+# What may follow: quantization and Huffman tables, a baseline, extended or progressive frame, a restart interval, a
+# comment; then the first scan (ITU-T T.81, table B.1).
 _HARMLESS = frozenset({0xDB, 0xC4, 0xC0, 0xC1, 0xC2, 0xDD, 0xFE})
 _START_OF_SCAN = 0xDA
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import signal
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -65,6 +66,24 @@ def test_order_does_not_depend_on_workers(images: ImageSet, monkeypatch: pytest.
     processes = build_index(images, workers=2, progress=lambda _: None)
     assert one == four == processes
     assert [row.image_id for row in one.rows] == [sample.image_id for sample in images.samples]
+
+
+def test_no_more_files_are_looked_at_at_a_time_than_workers(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Would fail if more decoded images were in memory at a time than was asked for."""
+    looking: list[Sequence[str]] = []
+    counts: list[int] = []
+
+    def look(paths: Sequence[str]) -> list[inspection.Facts]:
+        looking.append(paths)
+        counts.append(len(looking))
+        time.sleep(0.02)  # for the others to come
+        looking.remove(paths)
+        return inspect_files(paths)
+
+    inspect_files = inspection.inspect_files
+    monkeypatch.setattr(inspection, "inspect_files", look)
+    assert len(build_index(images, workers=2, progress=lambda _: None)) == 7
+    assert max(counts) == 2
 
 
 def test_written_index_reads_back(images: ImageSet, tmp_path: Path) -> None:
