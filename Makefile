@@ -6,6 +6,7 @@ export PYTHONUNBUFFERED := 1
 
 .PHONY: install demo ablation test test-slow check format proto docs licences bench clean
 
+# Byte code is compiled once, here: where PYTHONDONTWRITEBYTECODE is set, every process would compile torch anew (9 s).
 install: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt

@@ -44,12 +44,14 @@ def export(
     private
         With --hub: a new repository is for its owners alone. By default it is as others of ORG are.
     """
+    labels = formats is not None or not (onnx or hub)
+    _refuse_lone(labels, "--format", {"--thresholds": thresholds != "fixed"})
     _refuse_lone(onnx, "--onnx", {"--fp16": fp16, "--images": images})
     _refuse_lone(hub, "--hub", {"--private": private})
     from rich.console import Console
 
     console = Console()
-    if formats is not None or not (onnx or hub):
+    if labels:
         from trainer.exports.export import export_run
 
         export_run(run, formats or "all", thresholds, console)

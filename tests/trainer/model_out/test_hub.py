@@ -135,6 +135,8 @@ def test_mistakes_are_found_before_anything_is_sent(
         assert (code, says in text) == (2, True), text
     code, text = ccd("export", model_folder, "--private")
     assert (code, "belongs to --hub" in text) == (2, True), text
+    code, text = ccd("export", model_folder, "--hub", "team/classifier", "--thresholds", "prior")
+    assert (code, "belongs to --format" in text) == (2, True), text
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     code, text = ccd("export", model_folder, "--hub", "team/classifier")
